@@ -1,0 +1,301 @@
+"""The settings: read once from a TOML file and LACUNA__SECTION__KEY, checked, never changed after.
+
+Every part receives its own section. An unknown key, a wrong type or two settings that contradict each
+other stop the start with every error at once, each with its path (fault P17). `config.toml` in the
+repository root shows every setting with its unit and reason.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from bot.core.market import TIMEFRAMES, BadSymbol, pair
+from bot.core.planner import Planner
+from bot.core.risk import Limits
+from strategies import SETTINGS as STRATEGY_SETTINGS
+from strategies import STRATEGIES
+
+PREFIX = "LACUNA__"
+
+
+class BadConfiguration(ValueError):
+    """The settings cannot be used; `errors` says what to change, one line each."""
+
+    def __init__(self, errors: list[str]) -> None:
+        self.errors = errors
+        super().__init__("\n".join(errors))
+
+
+class Section(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """A part's settings."""
+
+
+class Exchange(Section):
+    """Where candles come from. `speed` above 1 only against a simulated exchange."""
+
+    name: Literal["binance"] = "binance"
+    rest_url: str = "https://api.binance.com"
+    stream_url: str = "wss://stream.binance.com:9443"
+    speed: float = Field(1.0, gt=0, le=10_000)
+
+    @model_validator(mode="after")
+    def _real_time_is_real(self) -> Self:
+        if self.speed != 1.0 and "binance." in self.rest_url:
+            raise ValueError("exchange.speed is for a simulated exchange: set it to 1, or rest_url to a local one")
+        return self
+
+
+class Market(Section):
+    """The universe and the slices. Empty symbols: the model's own universe."""
+
+    symbols: tuple[str, ...] = ()
+    quote: str = "USDT"
+    timeframe: str = "1m"
+    soft_limit_ms: int = Field(5_000, ge=0)
+    hard_limit_ms: int = Field(20_000, gt=0)
+    window: int = Field(240, ge=2, le=1_000)
+
+    @field_validator("symbols")
+    @classmethod
+    def _pairs(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            pairs = tuple(pair(name) for name in names)
+        except BadSymbol as why:
+            raise ValueError(str(why)) from why
+        twice = sorted({name for name in pairs if pairs.count(name) > 1})
+        if twice:
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return pairs
+
+    @field_validator("timeframe")
+    @classmethod
+    def _known(cls, timeframe: str) -> str:
+        if timeframe not in TIMEFRAMES:
+            raise ValueError(f"must be one of {', '.join(TIMEFRAMES)}")
+        return timeframe
+
+    @property
+    def interval_ms(self) -> int:
+        return TIMEFRAMES[self.timeframe]
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> Self:
+        if self.soft_limit_ms >= self.hard_limit_ms:
+            raise ValueError("market.soft_limit_ms is not below market.hard_limit_ms: ask REST before giving up")
+        if self.hard_limit_ms >= self.interval_ms:
+            raise ValueError("market.hard_limit_ms is not below the timeframe: a slice must close before the next")
+        for symbol in self.symbols:
+            if not symbol.endswith(f"/{self.quote}"):
+                raise ValueError(f"{symbol} is not quoted in market.quote {self.quote}")
+        return self
+
+
+class Feed(Section):
+    """The websocket's patience, in exchange seconds."""
+
+    silence_s: float = Field(15.0, gt=0)
+    ping_every_s: float = Field(10.0, gt=0)
+    pong_within_s: float = Field(10.0, gt=0)
+    open_within_s: float = Field(10.0, gt=0)
+    backoff_s: float = Field(1.0, gt=0)
+    backoff_max_s: float = Field(60.0, gt=0)
+    attempts_max: int = Field(20, ge=1, le=250)
+    attempts_window_s: float = Field(300.0, gt=0)
+    rotate_after_s: float = Field(82_800.0, gt=0)
+    rotate_spread_s: float = Field(1_800.0, ge=0)
+    frame_bytes_max: int = Field(1_048_576, gt=0)
+    book_ticker: bool = True
+    resync_every_s: float = Field(600.0, gt=0)
+    rest_weight_share: float = Field(0.5, gt=0, le=1)
+
+
+class Account(Section):
+    """The paper account and its fills. Fees and spreads in basis points of the notional."""
+
+    cash: float = Field(10_000.0, gt=0)
+    fee_bps: float = Field(10.0, ge=0, le=100)
+    fee_in: Literal["received", "quote"] = "received"
+    spread_bps: float = Field(2.0, ge=0, le=200)
+    slippage_bps: float = Field(0.0, ge=0, le=200)
+    latency_ms: int = Field(150, ge=0, le=60_000)
+    participation: float = Field(0.5, gt=0, le=1)
+
+
+class Forecaster(Section):
+    """The model and its time budget. Empty model: the strategy needs none."""
+
+    model: str = ""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    budget_s: float = Field(20.0, gt=0)
+
+
+class Storage(Section):
+    """Where the bot remembers. `checkpoint_slices`: slices between two checkpoints of the whole state."""
+
+    folder: str = "data"
+    checkpoint_slices: int = Field(360, ge=1)
+    keep_days: int = Field(30, ge=1)
+    lock_wait_s: float = Field(5.0, gt=0)
+    reserve_mib: int = Field(64, ge=0)
+
+
+class Web(Section):
+    """/metrics, /healthz, /readyz and the status page. Port 0 takes a free one; -1 serves nothing."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(9464, ge=-1, le=65_535)
+
+
+class Logs(Section):
+    """`auto`: people's format on a terminal, JSON otherwise."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Strategy(Section):
+    """Which strategy decides; its own settings stand in [strategies.<name>]."""
+
+    name: str = "masked-divergence"
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in STRATEGIES:
+            near = difflib.get_close_matches(name, STRATEGIES, n=1)
+            hint = f": did you mean {near[0]}?" if near else f": there are {', '.join(STRATEGIES)}"
+            raise ValueError(f"no strategy {name!r}{hint}")
+        return name
+
+
+class Settings(BaseSettings):
+    """Everything, each section with its defaults."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", validate_default=True
+    )
+
+    mode: Literal["paper"] = "paper"
+    exchange: Exchange = Exchange()
+    market: Market = Market()
+    feed: Feed = Feed()
+    account: Account = Account()
+    forecaster: Forecaster = Forecaster()
+    strategy: Strategy = Strategy()
+    strategies: dict[str, dict[str, Any]] = {}
+    risk: Limits = Limits()
+    planner: Planner = Planner()
+    storage: Storage = Storage()
+    web: Web = Web()
+    logs: Logs = Logs()
+
+
+def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of a file, the environment above it, the command line's `overrides` above both.
+
+    `overrides` name a setting by its dotted path. BadConfiguration lists every error with its path.
+    """
+    file_values = _read(path) if path else {}
+    over: dict[str, Any] = {}
+    for dotted, value in (overrides or {}).items():
+        *sections, key = dotted.split(".")
+        at = over
+        for section in sections:
+            at = at.setdefault(section, {})
+        at[key] = value
+
+    class Layered(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return InitSettingsSource(cls, over), env_settings, InitSettingsSource(cls, file_values)
+
+    errors = (
+        _unknown_variables()
+        + _strategy_errors(file_values.get("strategies"))
+        + _strategy_errors(over.get("strategies"))
+    )
+    try:
+        settings = Layered()
+    except (ValidationError, SettingsError) as why:
+        found = [_line(error) for error in why.errors()] if isinstance(why, ValidationError) else [str(why)]
+        raise BadConfiguration(errors + found) from None
+    if errors:
+        raise BadConfiguration(errors)
+    return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadConfiguration([f"{path}: no such file; copy config.toml from the repository"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
+        raise BadConfiguration([f"{path}: not TOML: {why}"]) from None
+    except OSError as why:
+        raise BadConfiguration([f"{path}: cannot be read: {why.strerror}"]) from None
+
+
+def _unknown_variables() -> list[str]:
+    """LACUNA__ variables that name no section: a typing error there would be silent otherwise."""
+    return [
+        f"{name}: no such section; there are {', '.join(Settings.model_fields)}"
+        for name in sorted(os.environ)
+        if name.startswith(PREFIX) and name[len(PREFIX) :].partition("__")[0].lower() not in Settings.model_fields
+    ]
+
+
+def _strategy_errors(sections: object) -> list[str]:
+    """The strategies' own sections: every one that stands there is checked, chosen or not."""
+    errors: list[str] = []
+    for name, values in sections.items() if isinstance(sections, dict) else ():
+        if not isinstance(values, dict):
+            continue  # the settings themselves refuse it
+        if name not in STRATEGIES:
+            near = difflib.get_close_matches(name, STRATEGIES, n=1)
+            errors.append(f"strategies.{name}: no such strategy{f', did you mean {near[0]}?' if near else ''}")
+            continue
+        try:
+            STRATEGY_SETTINGS[name](**values)
+        except ValidationError as why:
+            errors += [_line(error, f"strategies.{name}") for error in why.errors()]
+    return errors
+
+
+def _line(error: Any, prefix: str = "") -> str:
+    """One error as "path: what is wrong", without repeating what was given where that may be a secret."""
+    path = ".".join(str(part) for part in ((prefix,) if prefix else ()) + tuple(error["loc"]))
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        near = _nearest(path)
+        message = f"no such setting{f', did you mean {near}?' if near else ''}"
+    return f"{path}: {message}" if path else message
+
+
+def _nearest(path: str) -> str:
+    """The setting whose whole path looks most like this one."""
+    known = list(Settings.model_fields)
+    for section, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            known += [f"{section}.{key}" for key in field.annotation.model_fields]
+    for name, model in STRATEGY_SETTINGS.items():
+        known += [f"strategies.{name}.{key}" for key in model.model_fields]
+    return next(iter(difflib.get_close_matches(path, known, n=1)), "")

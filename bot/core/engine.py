@@ -1,0 +1,480 @@
+"""The engine: one event and the time go in, its wishes come out.
+
+Candles become a slice, slices fill the window, the window yields a forecast, the strategy turns it into
+targets, risk trims them, the planner makes wishes, risk approves orders, fills move the ledger. Nothing here
+waits, opens, logs or asks the time; the same events give the same commands, bit for bit.
+
+A slice is decided at most once, in order, across restarts: `decided_ms` is part of the snapshot.
+"""
+
+from decimal import Decimal
+from typing import assert_never
+
+import numpy as np
+from msgspec import Struct
+
+from bot.core.commands import AnyCommand, Approved, Cancel, Confirm, Fetch, Infer, Note, Query, Submit, WakeAt
+from bot.core.events import (
+    Accepted,
+    AnyEvent,
+    Canceled,
+    CandleClosed,
+    CandleRefused,
+    Confirmed,
+    Filled,
+    Forecast,
+    Forecasted,
+    ForecastFailed,
+    History,
+    Operator,
+    Reconciled,
+    Rejected,
+    Report,
+    Sent,
+    SliceClosed,
+    Stopping,
+    Unanswered,
+    Unfound,
+    Verb,
+    Wake,
+)
+from bot.core.ledger import Ledger
+from bot.core.market import Candle, Floats, Instrument, Side, Slice
+from bot.core.orders import UNPROVEN, Orders
+from bot.core.planner import Planner, Wish, plan
+from bot.core.risk import Level, Limits, Risk, Veto
+from bot.core.slices import Kept, Slices
+from bot.core.snapshot import Cause, Order, Snapshot, State
+from bot.core.strategy import Portfolio, Strategy, View
+from bot.core.window import Window
+
+QUERY_EVERY_MS = 2_000
+CONFIRM_WITHIN = 0.05
+FAILED_FORECASTS_MAX = 3
+
+
+class Setup(Struct, frozen=True):
+    """What the engine is built for; `rows` is what the window must hold at least."""
+
+    symbols: tuple[str, ...]
+    interval_ms: int
+    quote_asset: str
+    soft_limit_ms: int
+    hard_limit_ms: int
+    rows: int
+    limits: Limits
+    planner: Planner
+
+
+class Engine:
+    """Decides. Starts with Reconciled and History, then takes events in the order the pump saw them."""
+
+    def __init__(self, setup: Setup, strategy: Strategy) -> None:
+        self.setup = setup
+        self.strategy = strategy
+        symbols = setup.symbols
+        self._at = {symbol: at for at, symbol in enumerate(symbols)}
+        self.window = Window(symbols, setup.interval_ms, max(setup.rows, strategy.warmup, strategy.rows) + 1)
+        self.slices = Slices(symbols, setup.interval_ms, setup.soft_limit_ms, setup.hard_limit_ms)
+        self.ledger = Ledger(symbols, setup.quote_asset, Decimal(0))
+        self.risk = Risk(symbols, setup.limits)
+        self.orders = Orders()
+        self.instruments: tuple[Instrument, ...] = ()
+        self._past_forecasts = (np.zeros(0, dtype=np.int64), np.zeros((0, len(symbols))))
+        self.session = 0
+        self.decided_ms = 0
+        self.orders_made = 0
+        self.equity = 0.0
+        self.missing = np.ones(len(symbols), dtype=np.bool_)
+        self._doubted = np.zeros(len(symbols), dtype=np.bool_)
+        self._in_doubt = self._marked = False
+        self._ratio = np.ones(len(symbols))
+        self._stopping = False
+        self._failed_forecasts = 0
+        self._wake_ms = 0
+        self._out: list[AnyCommand] = []
+
+    def handle(self, event: AnyEvent, now_ms: int) -> list[AnyCommand]:
+        """What to do about one event."""
+        self._out = []
+        match event:
+            case CandleClosed(candle):
+                self._collect(candle, now_ms)
+            case SliceClosed(latest):
+                self._observe(latest, now_ms)
+            case Forecasted(forecast):
+                self._answer(forecast, now_ms)
+            case Filled() | Accepted() | Canceled() | Sent() | Rejected() | Unanswered() | Unfound():
+                self._book(event, now_ms)
+            case Wake():
+                self._wake(now_ms)
+            case ForecastFailed(open_ms, reason):
+                self._fail(open_ms, reason)
+            case CandleRefused(symbol, reason):
+                self._refuse(symbol, reason)
+            case Confirmed(symbol, price):
+                self._confirm(symbol, price)
+            case History(panel):
+                self.window.fill(panel)
+                self._after_history()
+            case Reconciled(snapshot):
+                self._restore(snapshot, now_ms)
+            case Operator(verb, who):
+                self._obey(verb, who, now_ms)
+            case Stopping():
+                self._stopping = True
+                self._cancel_all(now_ms, (Side.BUY,))
+            case _:
+                assert_never(event)
+        self._plan_wake(now_ms)
+        return self._out
+
+    # -- candles become slices
+
+    def _collect(self, candle: Candle, now_ms: int) -> None:
+        kept = self.slices.add(candle)
+        if kept is Kept.NEW:
+            self._close_slices(now_ms)
+        elif kept is Kept.REVISED:
+            self._note_revision(candle)
+        elif kept is Kept.LATE:
+            self._note("candle.late", f"{candle.symbol} {candle.open_ms} came after its slice", "F11", candle.symbol)
+
+    def _note_revision(self, candle: Candle) -> None:
+        instrument = self.instruments[self._at[candle.symbol]]
+        first = self.slices.close_of(candle)
+        if abs(candle.close - first) > float(instrument.price_step):
+            text = f"{candle.symbol} {candle.open_ms} closed at {first}, is now said to close at {candle.close}"
+            self._note("candle.revised", text, "F9", candle.symbol)
+
+    def _close_slices(self, now_ms: int) -> None:
+        while (latest := self.slices.take(now_ms)) is not None:
+            self._observe(latest, now_ms)
+
+    # -- slices fill the window
+
+    def _observe(self, latest: Slice, now_ms: int) -> None:
+        """One more slice: window, marks, limits, stops; then the question to the model, or the decision."""
+        self.window.push(latest)
+        ledger, risk = self.ledger, self.risk
+        np.isnan(latest.close, out=self.missing)
+        gone = bool(self.missing.any())
+        risk.streak += 1
+        if gone:
+            risk.streak[self.missing] = 0
+        if gone or risk.level:
+            self._judge_presence()
+        if gone or not self._moved_sanely(latest.close):
+            self._mark(latest.close, now_ms)
+        else:
+            np.copyto(ledger.mark, latest.close)
+        self.equity = ledger.equity()
+        for cause in risk.observe(self.equity, now_ms):
+            self._note(f"risk.{cause.code}", cause.text, cause.fault)
+        if risk.causes:
+            for cause in risk.expire(now_ms):
+                self._note(f"risk.{cause.code}.over", cause.text, cause.fault, cause.symbol)
+        if ledger.holdings:
+            self._exit(latest.open_ms, now_ms)
+        age_ms = now_ms - latest.open_ms - self.setup.interval_ms
+        if age_ms > self.setup.limits.stale_after_ms:
+            self._note("slice.missed", f"slice {latest.open_ms} closed {age_ms} ms after its time", "F13")
+        elif len(self.window) < self.strategy.warmup:
+            return
+        elif self.strategy.wants_forecast:
+            self._out.append(Infer(latest.open_ms))
+        else:
+            self._decide(None, latest.open_ms, now_ms)
+
+    def _judge_presence(self) -> None:
+        """Too much of the slice is absent: no entries, until a slice and the window before it are whole again."""
+        absent_max = self.setup.limits.absent_max
+        share = np.count_nonzero(self.missing) / len(self.missing)
+        if share > absent_max:
+            text = f"{share:.0%} of the slice is absent, above risk.absent_max {absent_max:.0%}"
+            if self.risk.trip(Cause("absent", Level.NO_ENTRIES, text, fault="F25")):
+                self._note("risk.absent", text, "F25")
+        else:
+            holes = np.isnan(self.window.close[-self.strategy.rows :]).mean()
+            if holes <= absent_max and self.risk.clear("absent"):
+                self._note("risk.absent.over", "the window is whole again", "F25")
+
+    def _moved_sanely(self, close: Floats) -> bool:
+        """Whether every price is within price_jump_max of its mark, and no earlier jump is in doubt."""
+        if not self._marked:
+            self._marked = bool((self.ledger.mark > 0).all())
+            return False
+        np.divide(close, self.ledger.mark, out=self._ratio)
+        jump = self.setup.limits.price_jump_max
+        sane = self._ratio.max() <= jump and self._ratio.min() * jump >= 1
+        return bool(sane) and not self._in_doubt
+
+    def _mark(self, close: Floats, now_ms: int) -> None:
+        """Moves the marks to the new closes; a price that jumped waits for a second source (fault F20)."""
+        mark, jump = self.ledger.mark, self.setup.limits.price_jump_max
+        self._doubted = ((close > mark * jump) | (close * jump < mark)) & (mark > 0)
+        self._in_doubt = bool(self._doubted.any())
+        for at in np.nonzero(self._doubted)[0]:
+            self._doubt(self.setup.symbols[at], float(close[at]), now_ms)
+        np.copyto(mark, close, where=~(self._doubted | self.missing))
+
+    def _doubt(self, symbol: str, close: float, now_ms: int) -> None:
+        text = f"{symbol} jumped to {close} from {self.ledger.mark[self._at[symbol]]}: no entries, exits need the book"
+        until_ms = now_ms + self.setup.limits.price_jump_pause_ms
+        cause = Cause("price_jump", Level.NO_ENTRIES, text, symbol, until_ms, fault="F20")
+        if self.risk.trip(cause):
+            self._note("risk.price_jump", text, "F20", symbol)
+        self._out.append(Confirm(symbol))
+
+    def _confirm(self, symbol: str, price: float) -> None:
+        """A second source agrees with the newest close, or it does not."""
+        at = self._at[symbol]
+        close = float(self.window.close[-1, at])
+        if not abs(price / close - 1) <= CONFIRM_WITHIN:
+            self._note("price.unconfirmed", f"{symbol} closed at {close}, the book says {price}", "F20", symbol)
+            return
+        self.ledger.mark[at] = close
+        self._doubted[at] = False
+        self._note("price.confirmed", f"{symbol} is really at {close}", "F20", symbol)
+
+    def _refuse(self, symbol: str, reason: str) -> None:
+        self.risk.streak[self._at[symbol]] = 0
+        self._note("candle.refused", f"{symbol}: {reason}", "F19", symbol)
+
+    # -- forecasts become targets, targets become orders
+
+    def _answer(self, forecast: Forecast, now_ms: int) -> None:
+        """Decides on a forecast of the newest slice; any other is noted and dropped."""
+        open_ms = forecast.open_ms
+        age_ms = now_ms - open_ms - self.setup.interval_ms
+        if open_ms != self.window.newest_ms or open_ms <= self.decided_ms:
+            self._note("forecast.late", f"slice {open_ms} is not the newest any more", "C9")
+        elif age_ms > self.setup.limits.forecast_age_max_ms:
+            self._note("forecast.late", f"slice {open_ms}: the forecast came {age_ms} ms after the close", "C1")
+        else:
+            self._failed_forecasts = 0
+            if self.risk.clear("forecast"):
+                self._note("risk.forecast.over", "the model answers again", "C6")
+            self.window.infer(forecast.returns)
+            self._decide(forecast, open_ms, now_ms)
+
+    def _fail(self, open_ms: int, reason: str) -> None:
+        self._failed_forecasts += 1
+        self._note("forecast.failed", f"slice {open_ms}: {reason}", "C6")
+        if self._failed_forecasts == FAILED_FORECASTS_MAX:
+            text = f"{FAILED_FORECASTS_MAX} forecasts in a row failed, the last: {reason}"
+            self.risk.trip(Cause("forecast", Level.NO_ENTRIES, text, fault="C6"))
+            self._note("risk.forecast", text, "C6")
+
+    def _decide(self, forecast: Forecast | None, open_ms: int, now_ms: int) -> None:
+        if open_ms <= self.decided_ms or self._stopping:
+            return
+        self.decided_ms = open_ms
+        portfolio = self.portfolio()
+        view = View(self.window, forecast, portfolio)
+        targets = self.strategy.targets(view)
+        if self._in_doubt:
+            targets = np.where(self._doubted, np.nan, targets)  # not even an exit on a price in doubt
+        if np.isnan(targets).all() and self.risk.level < Level.REDUCE:
+            return
+        volatility = self._market_volatility() if (targets > portfolio.weights).any() else 0.0
+        targets, vetoes = self.risk.trim(targets, portfolio, volatility, now_ms)
+        self._note_vetoes(vetoes)
+        wishes = plan(targets, portfolio, self.ledger, self.orders, self.instruments, self.setup.planner)
+        for wish in wishes:
+            self._submit(wish, self.strategy.explain(view, wish.at), open_ms, now_ms)
+
+    def _market_volatility(self) -> float:
+        """Standard deviation of the universe's mean return over the last slices, per slice."""
+        returns, real = self.window.returns(self.setup.limits.volatility_slices)
+        means = returns.sum(axis=1) / np.maximum(real.sum(axis=1), 1)
+        return float(means.std()) if len(means) > 1 else 0.0
+
+    def _exit(self, open_ms: int, now_ms: int) -> None:
+        """Stops, and the way down while the state is REDUCE: exits that wait for no forecast."""
+        self.ledger.raise_highs()
+        portfolio = self.portfolio()
+        reasons = dict(self.risk.stops(portfolio))
+        if self.risk.level is Level.REDUCE:
+            reasons |= {int(at): "reduce" for at in np.nonzero(portfolio.opened_ms)[0]}
+        if not reasons:
+            return
+        targets = np.full(len(self.setup.symbols), np.nan)
+        targets[list(reasons)] = 0.0
+        for wish in plan(targets, portfolio, self.ledger, self.orders, self.instruments, self.setup.planner):
+            self._submit(wish, reasons[wish.at], open_ms, now_ms)
+            self.risk.cool_down(wish.symbol, now_ms)
+
+    def _submit(self, wish: Wish, reason: str, open_ms: int, now_ms: int) -> None:
+        if self._stopping:
+            return
+        number = self.orders_made + 1
+        client_id = f"lac{self.session}-{open_ms // self.setup.interval_ms:x}-{wish.at}-{number}"
+        life_ms = self.setup.planner.life_ms
+        wish = Wish(wish.symbol, wish.at, wish.side, wish.quantity, wish.price, wish.limit, reason)
+        order = self.risk.approve(wish, client_id, self.equity, life_ms, open_ms, now_ms)
+        if isinstance(order, Veto):
+            self._note_vetoes([order])
+            return
+        self.orders_made = number
+        self.orders.add(_intent(order, wish, now_ms))
+        self._out.append(Submit(order))
+
+    def _note_vetoes(self, vetoes: list[Veto]) -> None:
+        by_reason: dict[str, list[str]] = {}
+        for veto in vetoes:
+            by_reason.setdefault(veto.reason, []).append(veto.symbol)
+        for reason, symbols in by_reason.items():
+            only = symbols[0] if len(symbols) == 1 else ""
+            self._note("veto", f"{', '.join(symbols)}: {reason}", symbol=only)
+
+    # -- reports move orders and the ledger
+
+    def _book(self, report: Report, now_ms: int) -> None:
+        change = self.orders.report(report)
+        if change is None:
+            self._note("report.foreign", f"{report.client_id} is no order of ours", "A8")
+            return
+        before, after = change
+        match report:
+            case Filled() if len(after.trade_ids) > len(before.trade_ids):
+                self.ledger.apply(report)
+            case Rejected(code=code, reason=reason):
+                self._note("order.rejected", f"{before.symbol} {code} {reason}", "O5", before.symbol)
+                self.risk.rejected(code, now_ms)
+            case Unanswered(reason=reason):
+                self._note("order.unknown", f"{before.client_id}: {reason}", "O1", before.symbol)
+            case Unfound() if after.state is State.ABSENT:
+                self._note("order.absent", f"{before.client_id} never reached the exchange", "O2", before.symbol)
+
+    # -- time
+
+    def _wake(self, now_ms: int) -> None:
+        self._wake_ms = 0
+        self._close_slices(now_ms)
+        stragglers = self.slices.stragglers(now_ms)
+        if stragglers:
+            self._out.append(Fetch(stragglers, self.slices.next_ms, self.slices.next_ms))
+        for order in tuple(self.orders.live.values()):
+            self._tend(order, now_ms)
+        self.orders.forget(now_ms)
+
+    def _tend(self, order: Order, now_ms: int) -> None:
+        """Asks again for what is unknown, cancels what has outlived its slice."""
+        if order.state in UNPROVEN:
+            if now_ms >= max(order.asked_ms, order.created_ms) + QUERY_EVERY_MS:
+                self.orders.ask(order, now_ms)
+                self._out.append(Query(order.client_id, order.symbol))
+        elif now_ms >= max(order.expires_ms, order.asked_ms + QUERY_EVERY_MS):
+            self.orders.cancel(order, now_ms)
+            self._out.append(Cancel(order.client_id, order.symbol))
+
+    def _plan_wake(self, now_ms: int) -> None:
+        """Asks to be woken for the earliest limit, once per limit."""
+        due = self.slices.wake_ms(now_ms)
+        for order in self.orders.live.values():
+            due_order = max(order.expires_ms, order.asked_ms + QUERY_EVERY_MS)
+            if order.state in UNPROVEN:
+                due_order = max(order.asked_ms, order.created_ms) + QUERY_EVERY_MS
+            due = min(due, due_order) if due else due_order
+        if due and due != self._wake_ms and not (self._wake_ms and now_ms < self._wake_ms < due):
+            self._wake_ms = due
+            self._out.append(WakeAt(due))
+
+    # -- people
+
+    def _obey(self, verb: Verb, who: str, now_ms: int) -> None:
+        text = f"{verb} by {who}"
+        match verb:
+            case Verb.RESUME:
+                self.risk.resume(self.equity)
+            case Verb.PAUSE:
+                self.risk.trip(Cause("operator", Level.NO_ENTRIES, text, latched=True))
+            case Verb.REDUCE | Verb.FLATTEN:
+                self.risk.trip(Cause("operator", Level.REDUCE, text, latched=True))
+                self._exit(self.window.newest_ms, now_ms)
+            case Verb.HALT:
+                self.risk.trip(Cause("operator", Level.HALTED, text, latched=True))
+                self._cancel_all(now_ms, tuple(Side))
+        self._note(f"operator.{verb}", text)
+
+    def _cancel_all(self, now_ms: int, sides: tuple[Side, ...]) -> None:
+        for order in tuple(self.orders.live.values()):
+            if order.side in sides and order.state not in UNPROVEN:
+                self.orders.cancel(order, now_ms)
+                self._out.append(Cancel(order.client_id, order.symbol))
+
+    # -- memory
+
+    def _restore(self, snapshot: Snapshot, now_ms: int) -> None:
+        if snapshot.symbols != self.setup.symbols:
+            raise ValueError("the snapshot is of another universe than the engine was built for")
+        self.session, self.decided_ms = snapshot.session, snapshot.decided_ms
+        self.orders_made = snapshot.orders_made
+        self.instruments = snapshot.instruments
+        ledger = Ledger(snapshot.symbols, snapshot.quote_asset, snapshot.cash_start)
+        ledger.cash, ledger.realised = snapshot.cash, snapshot.realised
+        ledger.fees, ledger.fees_value = dict(snapshot.fees), snapshot.fees_value
+        ledger.restore(snapshot.holdings)
+        ledger.mark[:] = self.ledger.mark
+        self.ledger = ledger
+        self.orders = Orders()
+        self.orders.restore(snapshot.orders, now_ms)
+        self.risk.restore(snapshot.risk)
+        self._past_forecasts = (snapshot.forecasts_open_ms, snapshot.forecasts)
+        self.equity = ledger.equity()
+
+    def _after_history(self) -> None:
+        window = self.window
+        self.slices.start(window.newest_ms)
+        window.adopt(*self._past_forecasts)
+        closes = window.close
+        for at in range(closes.shape[1]):
+            known = np.nonzero(~np.isnan(closes[:, at]))[0]
+            if len(known):
+                self.ledger.mark[at] = closes[known[-1], at]
+        self.missing = np.isnan(closes[-1])
+        gone = np.isnan(closes[::-1])
+        self.risk.streak[:] = np.where(gone.any(axis=0), gone.argmax(axis=0), len(closes))
+        self.equity = self.ledger.equity()
+
+    def portfolio(self) -> Portfolio:
+        """What is owned now, as arrays."""
+        ledger, coins = self.ledger, len(self.setup.symbols)
+        entry, high = np.full(coins, np.nan), np.full(coins, np.nan)
+        opened_ms = np.zeros(coins, dtype=np.int64)
+        equity = self.equity = ledger.equity()
+        for symbol, held in ledger.holdings.items():
+            at = self._at[symbol]
+            if self._is_dust(held.quantity, at):
+                continue
+            entry[at], high[at] = float(held.cost / held.quantity), held.high
+            opened_ms[at] = held.opened_ms
+        weights = ledger.quantity * ledger.mark / equity if equity > 0 else np.zeros(coins)
+        weights = np.where(opened_ms > 0, weights, 0.0)
+        return Portfolio(equity, float(ledger.cash), weights, entry, high, opened_ms, ledger.mark)
+
+    def _is_dust(self, quantity: Decimal, at: int) -> bool:
+        instrument = self.instruments[at]
+        sellable = instrument.floor_quantity(quantity)
+        return sellable < instrument.quantity_min or float(sellable) * self.ledger.mark[at] < float(
+            instrument.notional_min
+        )
+
+    def _note(self, code: str, text: str, fault: str = "", symbol: str = "") -> None:
+        self._out.append(Note(code, text, fault, symbol))
+
+
+def _intent(order: Approved, wish: Wish, now_ms: int) -> Order:
+    return Order(
+        order.client_id,
+        order.symbol,
+        order.side,
+        order.quantity,
+        order.limit,
+        wish.limit or wish.price,
+        order.open_ms,
+        now_ms,
+        now_ms + order.life_ms,
+        order.reason,
+    )

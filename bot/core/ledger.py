@@ -1,0 +1,108 @@
+"""What is owned, what it cost, and what was earned: fills in, balances out, all in Decimal.
+
+Invariant, exact after every fill:  cash_start + realised = cash + positions at cost + fees_value.
+Fees  taken in the quote asset lower the cash; taken in the bought coin they lower the position, and their
+      value at the fill's price moves from the position's cost to `fees_value`. A fee in a third asset is
+      kept in `fees` alone.
+Marks floats: equity is a reading for decisions, never an entry.
+"""
+
+from decimal import Decimal
+
+import numpy as np
+
+from bot.core.events import Filled
+from bot.core.market import MONEY, Floats, Side
+from bot.core.snapshot import Holding
+
+ZERO = Decimal(0)
+
+
+class Oversold(AssertionError):
+    """A sell of more than is held: no path of ours leads here, so it is a bug."""
+
+
+class Ledger:
+    def __init__(self, symbols: tuple[str, ...], quote_asset: str, cash: Decimal) -> None:
+        self.symbols = symbols
+        self.quote_asset = quote_asset
+        self.cash_start = self.cash = cash
+        self.realised = ZERO
+        self.fees: dict[str, Decimal] = {}
+        self.fees_value = ZERO
+        self.holdings: dict[str, Holding] = {}
+        self._index = {symbol: at for at, symbol in enumerate(symbols)}
+        self.quantity: Floats = np.zeros(len(symbols))
+        self.mark: Floats = np.zeros(len(symbols))
+
+    def restore(self, holdings: tuple[Holding, ...]) -> None:
+        """Takes over positions a snapshot remembers."""
+        for holding in holdings:
+            self._hold(holding)
+
+    def apply(self, fill: Filled) -> None:
+        """Books one trade. Raises Oversold rather than let a position fall below zero."""
+        value = MONEY.multiply(fill.quantity, fill.price)
+        if fill.side is Side.BUY:
+            self._buy(fill, value)
+        else:
+            self._sell(fill, value)
+        self.fees[fill.fee_asset] = MONEY.add(self.fees.get(fill.fee_asset, ZERO), fill.fee)
+        if fill.fee_asset == self.quote_asset:
+            self.cash = MONEY.subtract(self.cash, fill.fee)
+            self.fees_value = MONEY.add(self.fees_value, fill.fee)
+        at = self._index[fill.symbol]
+        if not self.mark[at]:
+            self.mark[at] = float(fill.price)
+
+    def _buy(self, fill: Filled, value: Decimal) -> None:
+        held = self.holdings.get(fill.symbol)
+        quantity, cost = fill.quantity, value
+        if fill.fee_asset == fill.symbol.partition("/")[0]:
+            quantity = MONEY.subtract(quantity, fill.fee)
+            fee_value = MONEY.multiply(fill.fee, fill.price)
+            cost = MONEY.subtract(cost, fee_value)
+            self.fees_value = MONEY.add(self.fees_value, fee_value)
+        self.cash = MONEY.subtract(self.cash, value)
+        if held is None:
+            self._hold(Holding(fill.symbol, quantity, cost, fill.time_ms, float(fill.price)))
+        else:
+            quantity, cost = MONEY.add(held.quantity, quantity), MONEY.add(held.cost, cost)
+            self._hold(Holding(fill.symbol, quantity, cost, held.opened_ms, max(held.high, float(fill.price))))
+
+    def _sell(self, fill: Filled, value: Decimal) -> None:
+        held = self.holdings.get(fill.symbol)
+        if held is None or fill.quantity > held.quantity:
+            raise Oversold(f"sold {fill.quantity} {fill.symbol}, held {held.quantity if held else 0}")
+        whole = fill.quantity == held.quantity
+        cost = held.cost if whole else MONEY.divide(MONEY.multiply(held.cost, fill.quantity), held.quantity)
+        self.cash = MONEY.add(self.cash, value)
+        self.realised = MONEY.add(self.realised, MONEY.subtract(value, cost))
+        left, left_cost = MONEY.subtract(held.quantity, fill.quantity), MONEY.subtract(held.cost, cost)
+        self._hold(Holding(fill.symbol, left, left_cost, held.opened_ms, held.high))
+
+    def _hold(self, holding: Holding) -> None:
+        if holding.quantity:
+            self.holdings[holding.symbol] = holding
+        else:
+            self.holdings.pop(holding.symbol, None)
+        self.quantity[self._index[holding.symbol]] = float(holding.quantity)
+
+    def raise_highs(self) -> None:
+        """Lifts the trailing highs of what is held to the present marks."""
+        for symbol, held in self.holdings.items():
+            mark = float(self.mark[self._index[symbol]])
+            if mark > held.high:
+                self.holdings[symbol] = Holding(symbol, held.quantity, held.cost, held.opened_ms, mark)
+
+    def equity(self) -> float:
+        """Cash and positions at their marks, in the quote asset."""
+        return float(self.cash) + float(self.quantity @ self.mark)
+
+    def balance_error(self) -> Decimal:
+        """What the invariant is off by: zero."""
+        cost = ZERO
+        for held in self.holdings.values():
+            cost = MONEY.add(cost, held.cost)
+        owned = MONEY.add(MONEY.add(self.cash, cost), self.fees_value)
+        return MONEY.subtract(MONEY.add(self.cash_start, self.realised), owned)

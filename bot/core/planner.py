@@ -1,0 +1,141 @@
+"""Targets become wishes: the one place where float signals turn into Decimal orders.
+
+Sells come first, then buys in universe order. A difference is traded when it is worth it: above
+`trade_min` of equity, or when a position goes to zero. Quantities are rounded down to the step; a sell never
+exceeds what is held and not already being sold; buys share the free cash, fees and a margin included.
+"""
+
+from decimal import Decimal
+from typing import Literal
+
+import numpy as np
+from msgspec import Struct
+from pydantic import BaseModel, Field
+
+from bot.core.ledger import Ledger
+from bot.core.market import MONEY, Floats, Instrument, Side, ceil_to, floor_to
+from bot.core.orders import Orders
+from bot.core.strategy import Portfolio
+
+ZERO = Decimal(0)
+FULL_EXIT = 1e-9
+
+
+class Planner(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """How wishes become orders. Shares of equity; `notional_margin` times the exchange's minimum is the least."""
+
+    order_type: Literal["market", "limit"] = "market"
+    limit_offset_bps: float = Field(10.0, ge=0, le=500)
+    life_ms: int = Field(60_000, ge=1_000)
+    trade_min: float = Field(0.002, ge=0, le=1)
+    notional_margin: float = Field(1.5, ge=1)
+    cash_margin: float = Field(0.01, ge=0, lt=1)
+
+
+class Wish(Struct, frozen=True):
+    """A wanted trade on the instrument's steps, valued at the mark. `limit` is None for a market order."""
+
+    symbol: str
+    at: int
+    side: Side
+    quantity: Decimal
+    price: Decimal
+    limit: Decimal | None
+    reason: str
+
+
+def plan(
+    targets: Floats,
+    portfolio: Portfolio,
+    ledger: Ledger,
+    orders: Orders,
+    instruments: tuple[Instrument, ...],
+    settings: Planner,
+) -> list[Wish]:
+    """The trades that lead from the portfolio to the targets [N], NaN left alone."""
+    moves = (targets - portfolio.weights) * portfolio.equity
+    wanted = np.isfinite(moves) & (portfolio.mark > 0)
+    sells = wanted & (moves < 0) & (ledger.quantity > 0)
+    buys = wanted & (moves > settings.trade_min * portfolio.equity)
+    wishes = []
+    for at in np.nonzero(sells)[0]:
+        small = -moves[at] <= settings.trade_min * portfolio.equity
+        if small and targets[at] > FULL_EXIT:
+            continue
+        wish = _sell(int(at), targets, portfolio, ledger, orders, instruments[at], settings)
+        if wish:
+            wishes.append(wish)
+    free = MONEY.subtract(ledger.cash, orders.reserved_cash())
+    for at in np.nonzero(buys)[0]:
+        wish = _buy(int(at), float(moves[at]), free, portfolio, orders, instruments[at], settings)
+        if wish:
+            wishes.append(wish)
+            free = MONEY.subtract(free, _worst(wish, settings))
+    return wishes
+
+
+def _sell(
+    at: int,
+    targets: Floats,
+    portfolio: Portfolio,
+    ledger: Ledger,
+    orders: Orders,
+    instrument: Instrument,
+    settings: Planner,
+) -> Wish | None:
+    held = ledger.holdings[instrument.symbol].quantity
+    free = MONEY.subtract(held, orders.selling(instrument.symbol))
+    price = _exact(portfolio.mark[at], instrument)
+    quantity = free
+    if targets[at] > FULL_EXIT:
+        surplus = (portfolio.weights[at] - targets[at]) * portfolio.equity / portfolio.mark[at]
+        quantity = min(free, Decimal(repr(float(surplus))))
+    quantity = instrument.floor_quantity(quantity)
+    if not _tradable(quantity, price, instrument, Decimal(1)):
+        return None  # dust: kept in the ledger, tried again when it is sellable (fault O10)
+    return Wish(instrument.symbol, at, Side.SELL, quantity, price, _limit(Side.SELL, price, instrument, settings), "")
+
+
+def _buy(
+    at: int,
+    value: float,
+    free: Decimal,
+    portfolio: Portfolio,
+    orders: Orders,
+    instrument: Instrument,
+    settings: Planner,
+) -> Wish | None:
+    price = _exact(portfolio.mark[at], instrument)
+    if not price:
+        return None
+    affordable = MONEY.multiply(free, Decimal(repr(1.0 - settings.cash_margin)))
+    wanted = MONEY.subtract(Decimal(repr(value)), orders.buying(instrument.symbol))
+    quantity = instrument.floor_quantity(MONEY.divide(min(affordable, wanted), price))
+    if not _tradable(quantity, price, instrument, Decimal(repr(settings.notional_margin))):
+        return None
+    return Wish(instrument.symbol, at, Side.BUY, quantity, price, _limit(Side.BUY, price, instrument, settings), "")
+
+
+def _tradable(quantity: Decimal, price: Decimal, instrument: Instrument, margin: Decimal) -> bool:
+    if quantity <= 0 or quantity < instrument.quantity_min:
+        return False
+    return MONEY.multiply(quantity, price) >= MONEY.multiply(instrument.notional_min, margin)
+
+
+def _limit(side: Side, price: Decimal, instrument: Instrument, settings: Planner) -> Decimal | None:
+    if settings.order_type == "market":
+        return None
+    offset = MONEY.divide(Decimal(repr(settings.limit_offset_bps)), Decimal(10_000))
+    if side is Side.BUY:
+        return ceil_to(MONEY.multiply(price, 1 + offset), instrument.price_step)
+    return floor_to(MONEY.multiply(price, 1 - offset), instrument.price_step)
+
+
+def _worst(wish: Wish, settings: Planner) -> Decimal:
+    return MONEY.multiply(
+        MONEY.multiply(wish.quantity, wish.limit or wish.price), Decimal(repr(1.0 + settings.cash_margin))
+    )
+
+
+def _exact(price: float, instrument: Instrument) -> Decimal:
+    return floor_to(Decimal(repr(float(price))), instrument.price_step) or Decimal(repr(float(price)))

@@ -1,0 +1,293 @@
+"""Risk has the last word: it holds trading back by state, trims targets, and alone approves orders.
+
+States   RUNNING < NO_ENTRIES < REDUCE < HALTED; the state is the highest level of the open causes, and every
+         cause names what tripped. NO_ENTRIES lets exits go on, REDUCE sells what is held, HALTED sends nothing.
+Latched  causes (loss, drawdown, bursts, a person's word) are ended by a person's `resume` alone; the others end
+         by themselves when their reason does.
+Limits   shares of equity unless a unit is in the name; a limit of 0 is off where it says so.
+"""
+
+from collections import deque
+from enum import IntEnum
+
+import numpy as np
+from msgspec import Struct
+from pydantic import BaseModel, Field, model_validator
+
+from bot.core.commands import Approved
+from bot.core.market import Floats, Side
+from bot.core.planner import Wish
+from bot.core.snapshot import Cause, RiskMemory
+from bot.core.strategy import Portfolio
+
+DAY_MS = 86_400_000
+MINUTE_MS = 60_000
+
+
+class Level(IntEnum):
+    RUNNING = 0
+    NO_ENTRIES = 1
+    REDUCE = 2
+    HALTED = 3
+
+
+class Limits(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """What the bot may risk. Shares of equity; times in milliseconds; 0 turns a stop or ceiling off."""
+
+    position_max: float = Field(0.15, gt=0, le=1)
+    exposure_max: float = Field(0.95, gt=0, le=1)
+    order_max: float = Field(0.15, gt=0, le=1)
+    orders_per_slice_max: int = Field(300, ge=1)
+    orders_per_minute_max: int = Field(600, ge=1)
+    orders_per_day_max: int = Field(20_000, ge=1)
+    daily_loss_max: float = Field(0.05, gt=0, le=1)
+    drawdown_max: float = Field(0.20, gt=0, le=1)
+    stale_after_ms: int = Field(25_000, gt=0)
+    forecast_age_max_ms: int = Field(20_000, gt=0)
+    absent_max: float = Field(0.20, ge=0, le=1)
+    volatility_max: float = Field(0.01, ge=0)
+    volatility_slices: int = Field(60, ge=2, le=1_000)
+    stop_loss: float = Field(0.05, ge=0, lt=1)
+    trailing_stop: float = Field(0.0, ge=0, lt=1)
+    cooldown_ms: int = Field(900_000, ge=0)
+    sane_candles_min: int = Field(3, ge=1)
+    price_jump_max: float = Field(5.0, gt=1)
+    price_jump_pause_ms: int = Field(1_800_000, ge=0)
+    rejects_max: int = Field(5, ge=1)
+
+    @model_validator(mode="after")
+    def _one_position_fits(self) -> "Limits":
+        if self.position_max > self.exposure_max:
+            raise ValueError("risk.position_max is above risk.exposure_max: lower it, or raise exposure_max")
+        if self.daily_loss_max > self.drawdown_max:
+            raise ValueError("risk.daily_loss_max is above risk.drawdown_max: the drawdown would always trip first")
+        return self
+
+
+class Veto(Struct, frozen=True):
+    """A symbol's wish that risk refused, and why."""
+
+    symbol: str
+    reason: str
+
+
+class Risk:
+    def __init__(self, symbols: tuple[str, ...], limits: Limits) -> None:
+        self.symbols = symbols
+        self.limits = limits
+        self._index = {symbol: at for at, symbol in enumerate(symbols)}
+        self._causes: dict[tuple[str, str], Cause] = {}
+        self.equity_peak = 0.0
+        self.day = 0
+        self.equity_day_start = 0.0
+        self._cooldowns: dict[str, int] = {}
+        self._orders_ms: deque[int] = deque(maxlen=limits.orders_per_day_max + 1)
+        self._rejects_ms: deque[int] = deque(maxlen=limits.rejects_max)
+        self._slice_orders = (0, 0)
+        self.streak = np.zeros(len(symbols), dtype=np.int64)
+        self.level = Level.RUNNING
+
+    # -- memory
+
+    def remember(self) -> RiskMemory:
+        return RiskMemory(
+            tuple(self._causes.values()),
+            self.equity_peak,
+            self.day,
+            self.equity_day_start,
+            dict(self._cooldowns),
+            tuple(self._orders_ms),
+            tuple(self._rejects_ms),
+        )
+
+    def restore(self, memory: RiskMemory) -> None:
+        self._causes = {(cause.code, cause.symbol): cause for cause in memory.causes}
+        self.equity_peak, self.day = memory.equity_peak, memory.day
+        self.equity_day_start = memory.equity_day_start
+        self._cooldowns = dict(memory.cooldowns)
+        self._orders_ms = deque(memory.recent_orders_ms, maxlen=self._orders_ms.maxlen)
+        self._rejects_ms = deque(memory.recent_rejects_ms, maxlen=self._rejects_ms.maxlen)
+        self._settle()
+
+    # -- causes
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        return tuple(self._causes.values())
+
+    def trip(self, cause: Cause) -> bool:
+        """Opens a cause, or moves its end; True when it was not open before."""
+        key = (cause.code, cause.symbol)
+        fresh = key not in self._causes
+        self._causes[key] = cause
+        self._settle()
+        return fresh
+
+    def clear(self, code: str, symbol: str = "") -> bool:
+        """Ends a cause that is over; True when it was open."""
+        cause = self._causes.pop((code, symbol), None)
+        if cause is not None:
+            self._settle()
+        return cause is not None
+
+    def resume(self, equity: float) -> None:
+        """A person leads trading back: latched causes end, losses count from here."""
+        self._causes = {key: cause for key, cause in self._causes.items() if not cause.latched}
+        self.equity_peak = self.equity_day_start = equity
+        self._rejects_ms.clear()
+        self._settle()
+
+    def expire(self, now_ms: int) -> list[Cause]:
+        """Ends what was only for a time."""
+        if not self._causes:
+            return []
+        over = [cause for cause in self._causes.values() if cause.until_ms and now_ms >= cause.until_ms]
+        for cause in over:
+            del self._causes[cause.code, cause.symbol]
+        if over:
+            self._settle()
+        return over
+
+    def _settle(self) -> None:
+        levels = [cause.level for cause in self._causes.values() if not cause.symbol]
+        self.level = Level(max(levels, default=0))
+
+    # -- what every slice tells
+
+    def observe(self, equity: float, now_ms: int) -> list[Cause]:
+        """Daily loss and drawdown at the newest marks; the causes that opened."""
+        day = now_ms // DAY_MS
+        if day != self.day:
+            self.day, self.equity_day_start = day, equity
+        if equity > self.equity_peak:
+            self.equity_peak = equity
+        limits, opened = self.limits, []
+        drawdown = 1 - equity / self.equity_peak if self.equity_peak > 0 else 0.0
+        if drawdown > limits.drawdown_max:
+            text = f"drawdown {drawdown:.2%} is above risk.drawdown_max {limits.drawdown_max:.2%}"
+            opened.append(Cause("drawdown", Level.REDUCE, text, latched=True))
+        loss = 1 - equity / self.equity_day_start if self.equity_day_start > 0 else 0.0
+        if loss > limits.daily_loss_max:
+            text = f"today's loss {loss:.2%} is above risk.daily_loss_max {limits.daily_loss_max:.2%}"
+            opened.append(Cause("daily_loss", Level.NO_ENTRIES, text, latched=True))
+        return [cause for cause in opened if self.trip(cause)]
+
+    def stops(self, portfolio: Portfolio) -> list[tuple[int, str]]:
+        """The positions [index, reason] whose stop-loss or trailing stop the marks have reached."""
+        limits, mark = self.limits, portfolio.mark
+        hits = []
+        for at in np.nonzero(portfolio.opened_ms)[0]:
+            entry, high = portfolio.entry[at], portfolio.high[at]
+            if limits.stop_loss and mark[at] <= entry * (1 - limits.stop_loss):
+                hits.append((int(at), "stop_loss"))
+            elif limits.trailing_stop and high > entry and mark[at] <= high * (1 - limits.trailing_stop):
+                hits.append((int(at), "trailing_stop"))
+        return hits
+
+    def cool_down(self, symbol: str, now_ms: int) -> None:
+        """After a stop, this coin is not bought again for a while."""
+        if self.limits.cooldown_ms:
+            self._cooldowns[symbol] = now_ms + self.limits.cooldown_ms
+
+    # -- targets and orders
+
+    def trim(self, targets: Floats, portfolio: Portfolio, volatility: float, now_ms: int) -> tuple[Floats, list[Veto]]:
+        """The targets [N] within the limits: entries refused are NaN, each with its reason."""
+        if self.level is Level.HALTED:
+            return np.full_like(targets, np.nan), self._all_vetoed(targets, portfolio)
+        if self.level is Level.REDUCE:
+            return np.where(portfolio.weights > 0, 0.0, np.nan), self._all_vetoed(targets, portfolio)
+        capped = np.maximum(np.minimum(targets, self.limits.position_max), portfolio.weights)
+        trimmed = np.where(targets > portfolio.weights, capped, targets)  # a limit never forces a sale (P19)
+        entering = trimmed > portfolio.weights
+        if not entering.any():
+            return trimmed, []
+        vetoes = []
+        for at in np.nonzero(entering)[0]:
+            reason = self._entry_refusal(int(at), volatility, now_ms)
+            if reason:
+                vetoes.append(Veto(self.symbols[at], reason))
+                trimmed[at] = np.nan
+        return self._within_exposure(trimmed, portfolio), vetoes
+
+    def _all_vetoed(self, targets: Floats, portfolio: Portfolio) -> list[Veto]:
+        reason = self.reason()
+        return [Veto(self.symbols[at], reason) for at in np.nonzero(targets > portfolio.weights)[0]]
+
+    def _entry_refusal(self, at: int, volatility: float, now_ms: int) -> str:
+        limits, symbol = self.limits, self.symbols[at]
+        if self.level is not Level.RUNNING:
+            return self.reason()
+        own = [cause for cause in self._causes.values() if cause.symbol == symbol]
+        if own:
+            return own[0].text
+        if limits.volatility_max and volatility > limits.volatility_max:
+            return f"volatility {volatility:.4f} is above risk.volatility_max {limits.volatility_max:.4f}"
+        if self.streak[at] < limits.sane_candles_min:
+            return f"{self.streak[at]} sane candles in a row, risk.sane_candles_min is {limits.sane_candles_min}"
+        if self._cooldowns.get(symbol, 0) > now_ms:
+            return f"cooling down for another {(self._cooldowns[symbol] - now_ms) / 1000:.0f} s after a stop"
+        return ""
+
+    def _within_exposure(self, targets: Floats, portfolio: Portfolio) -> Floats:
+        """Scales the entries so that what will be held stays within exposure_max."""
+        after = np.where(np.isnan(targets), portfolio.weights, targets)
+        kept = np.minimum(after, portfolio.weights)
+        entries = after - kept
+        room = max(0.0, self.limits.exposure_max - float(kept.sum()))
+        wanted = float(entries.sum())
+        if wanted <= room:
+            return targets
+        scaled: Floats = np.where(entries > 0, kept + entries * (room / wanted), targets)
+        return scaled
+
+    def approve(
+        self, wish: Wish, client_id: str, equity: float, life_ms: int, open_ms: int, now_ms: int
+    ) -> Approved | Veto:
+        """The only maker of Approved orders: size, rate and sanity, and the state once more."""
+        if self.level is Level.HALTED:
+            return Veto(wish.symbol, self.reason())
+        entry = wish.side is Side.BUY
+        if entry and self.level is not Level.RUNNING:
+            return Veto(wish.symbol, self.reason())
+        if not (wish.quantity.is_finite() and wish.price.is_finite() and wish.quantity > 0 and wish.price > 0):
+            text = f"an order of {wish.quantity} {wish.symbol} at {wish.price} is no order"
+            self.trip(Cause("insane_order", Level.HALTED, text, latched=True, fault="O24"))
+            return Veto(wish.symbol, text)
+        share = float(wish.quantity) * float(wish.price) / equity if equity > 0 else np.inf
+        if entry and share > self.limits.order_max * 1.001:  # a thousandth for the rounding of marks
+            return Veto(wish.symbol, f"{share:.2%} of equity is above risk.order_max {self.limits.order_max:.2%}")
+        refusal = self._rate_refusal(open_ms, now_ms)
+        if refusal:
+            self.trip(Cause("order_rate", Level.HALTED, refusal, latched=True, fault="O23"))
+            return Veto(wish.symbol, refusal)
+        return Approved(client_id, wish.symbol, wish.side, wish.quantity, wish.limit, life_ms, open_ms, wish.reason)
+
+    def _rate_refusal(self, open_ms: int, now_ms: int) -> str:
+        limits = self.limits
+        self._slice_orders = (open_ms, self._slice_orders[1] + 1 if self._slice_orders[0] == open_ms else 1)
+        if self._slice_orders[1] > limits.orders_per_slice_max:
+            return f"more than risk.orders_per_slice_max {limits.orders_per_slice_max} orders in one slice"
+        while self._orders_ms and self._orders_ms[0] <= now_ms - DAY_MS:
+            self._orders_ms.popleft()
+        if len(self._orders_ms) >= limits.orders_per_day_max:
+            return f"more than risk.orders_per_day_max {limits.orders_per_day_max} orders in a day"
+        minute = sum(1 for at_ms in reversed(self._orders_ms) if at_ms > now_ms - MINUTE_MS)
+        if minute >= limits.orders_per_minute_max:
+            return f"more than risk.orders_per_minute_max {limits.orders_per_minute_max} orders in a minute"
+        self._orders_ms.append(now_ms)
+        return ""
+
+    def rejected(self, code: str, now_ms: int) -> bool:
+        """Counts a reject; True when the burst halted trading (fault O22)."""
+        self._rejects_ms.append(now_ms)
+        full = len(self._rejects_ms) == self.limits.rejects_max
+        if not full or self._rejects_ms[0] < now_ms - MINUTE_MS:
+            return False
+        text = f"{self.limits.rejects_max} rejects within a minute, the last {code}"
+        return self.trip(Cause("rejects", Level.HALTED, text, latched=True, fault="O22"))
+
+    def reason(self) -> str:
+        """Why the state is what it is, in words; "" while running."""
+        worst = [cause.text for cause in self._causes.values() if not cause.symbol and cause.level == self.level]
+        return "; ".join(worst) if self.level else ""

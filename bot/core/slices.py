@@ -1,0 +1,151 @@
+"""Candles become slices: all symbols at one close, in order, each exactly once.
+
+A slice is complete when every symbol that is waited for has sent its candle. At the soft limit the
+stragglers are named so that REST can be asked; at the hard limit the slice closes without them. A
+symbol that missed two slices running is no longer waited for, so that it delays nobody (fault F7);
+its next candle puts it back. When nobody would be waited for, the hard limit alone closes.
+
+Limits  milliseconds after the slice's close.
+"""
+
+from enum import Enum, auto
+
+import numpy as np
+
+from bot.core.market import Candle, Mask, Slice
+
+MISSES_MAX = 2
+SLICES_AHEAD = 3
+CLOSED_KEPT = 5
+
+
+class Kept(Enum):
+    """What became of a candle."""
+
+    NEW = auto()
+    DUPLICATE = auto()
+    REVISED = auto()
+    LATE = auto()
+    FOREIGN = auto()
+
+
+class Forming:
+    """A slice that is still waiting for candles."""
+
+    def __init__(self, coins: int) -> None:
+        self.values = np.full((5, coins), np.nan)
+        self.present = np.zeros(coins, dtype=np.bool_)
+        self.arrived = np.zeros(coins, dtype=np.bool_)
+        self.came = 0
+        self.waiting = -1
+        self.asked_ms = 0
+
+
+class Slices:
+    def __init__(self, symbols: tuple[str, ...], interval_ms: int, soft_limit_ms: int, hard_limit_ms: int) -> None:
+        self.symbols = symbols
+        self.interval_ms = interval_ms
+        self.soft_limit_ms = soft_limit_ms
+        self.hard_limit_ms = hard_limit_ms
+        self._index = {symbol: at for at, symbol in enumerate(symbols)}
+        self._forming: dict[int, Forming] = {}
+        self._closed: dict[int, Forming] = {}
+        self._misses = np.zeros(len(symbols), dtype=np.int64)
+        self.next_ms = 0
+
+    def start(self, newest_ms: int) -> None:
+        """History reaches to the slice opened at `newest_ms`; the next one is waited for."""
+        self.next_ms = newest_ms + self.interval_ms
+        self._forming = {open_ms: forming for open_ms, forming in self._forming.items() if open_ms >= self.next_ms}
+
+    def add(self, candle: Candle) -> Kept:
+        """Takes one closed candle."""
+        at = self._index.get(candle.symbol)
+        open_ms = candle.open_ms
+        if at is None or open_ms % self.interval_ms:
+            return Kept.FOREIGN
+        forming = self._forming.get(open_ms)
+        if forming is None:
+            if self.next_ms and open_ms < self.next_ms:
+                return self._after_close(self._closed.get(open_ms), at, candle)
+            if self.next_ms and open_ms > self.next_ms + SLICES_AHEAD * self.interval_ms:
+                return Kept.FOREIGN
+            forming = self._forming[open_ms] = Forming(len(self.symbols))
+        if forming.arrived[at]:
+            return _again(forming, at, candle)
+        forming.values[:, at] = (candle.open, candle.high, candle.low, candle.close, candle.volume)
+        forming.present[at] = candle.trades > 0
+        forming.arrived[at] = True
+        forming.came += 1
+        if forming.waiting > 0 and self._misses[at] < MISSES_MAX:
+            forming.waiting -= 1
+        return Kept.NEW
+
+    def _after_close(self, closed: Forming | None, at: int, candle: Candle) -> Kept:
+        if closed is None:
+            return Kept.DUPLICATE  # older than what is kept: history already holds or has missed it
+        if closed.arrived[at]:
+            return _again(closed, at, candle)
+        closed.values[:, at] = (candle.open, candle.high, candle.low, candle.close, candle.volume)
+        closed.arrived[at] = True
+        self._misses[at] = 0  # it speaks again: wait for its next candle
+        return Kept.LATE
+
+    def close_of(self, candle: Candle) -> float:
+        """The close first known for this candle, NaN when it is no longer kept."""
+        known = self._forming.get(candle.open_ms) or self._closed.get(candle.open_ms)
+        return float(known.values[3, self._index[candle.symbol]]) if known else float("nan")
+
+    def take(self, now_ms: int) -> Slice | None:
+        """The next slice, when it is complete or its hard limit has come; None while it is waited for."""
+        open_ms = self.next_ms
+        if not open_ms or now_ms < open_ms + self.interval_ms:
+            return None
+        forming = self._forming.get(open_ms)
+        if forming is None:
+            forming = self._forming[open_ms] = Forming(len(self.symbols))
+        if forming.waiting < 0:
+            waited = self._misses < MISSES_MAX
+            forming.waiting = int((waited & ~forming.arrived).sum()) if waited.any() else len(self.symbols)
+        complete = not forming.waiting or forming.came == len(self.symbols)
+        if not complete and now_ms < open_ms + self.interval_ms + self.hard_limit_ms:
+            return None
+        del self._forming[open_ms]
+        self._closed[open_ms] = forming
+        self._closed.pop(open_ms - CLOSED_KEPT * self.interval_ms, None)
+        self._misses = np.where(forming.arrived, 0, self._misses + 1)
+        self.next_ms = open_ms + self.interval_ms
+        kept = forming.values.copy()  # a late candle may still be written into what is kept
+        return Slice(open_ms, kept[0], kept[1], kept[2], kept[3], kept[4], forming.present.copy())
+
+    def stragglers(self, now_ms: int) -> tuple[str, ...]:
+        """At the soft limit, and again after each such time, the symbols to ask REST for; else nobody."""
+        open_ms = self.next_ms
+        close_ms = open_ms + self.interval_ms
+        forming = self._forming.get(open_ms)
+        if not open_ms or forming is None or now_ms < max(close_ms, forming.asked_ms) + self.soft_limit_ms:
+            return ()
+        forming.asked_ms = now_ms
+        return tuple(self.symbols[at] for at in np.nonzero(~forming.arrived)[0])
+
+    def silent(self) -> Mask:
+        """The symbols [N] that are no longer waited for."""
+        gone: Mask = self._misses >= MISSES_MAX
+        return gone
+
+    def wake_ms(self, now_ms: int) -> int:
+        """When to look again if no candle comes: the close, the soft limits, the hard limit. 0: never."""
+        if not self.next_ms:
+            return 0
+        close_ms = self.next_ms + self.interval_ms
+        if now_ms < close_ms:
+            return close_ms + self.soft_limit_ms
+        forming = self._forming.get(self.next_ms)
+        asked_ms = max(close_ms, forming.asked_ms if forming else 0)
+        return min(asked_ms + self.soft_limit_ms, close_ms + self.hard_limit_ms)
+
+
+def _again(known: Forming, at: int, candle: Candle) -> Kept:
+    first = known.values[:, at]
+    same = (first == (candle.open, candle.high, candle.low, candle.close, candle.volume)).all()
+    return Kept.DUPLICATE if same else Kept.REVISED

@@ -1,0 +1,53 @@
+"""What a strategy sees and what it answers: one method, the same view gives the same answer."""
+
+from typing import Protocol
+
+import msgspec
+
+from bot.core.events import Forecast
+from bot.core.market import Floats, Integers
+from bot.core.window import Window
+
+
+class Portfolio(msgspec.Struct, frozen=True, eq=False):
+    """What is owned, as floats in universe order [N], at the last marks.
+
+    `weights` are shares of equity, `entry` the average price paid (NaN where nothing is held), `high` the
+    highest mark since the entry, `opened_ms` the time of the entry (0 where nothing is held).
+    """
+
+    equity: float
+    cash: float
+    weights: Floats
+    entry: Floats
+    high: Floats
+    opened_ms: Integers
+    mark: Floats
+
+
+class View(msgspec.Struct, frozen=True, eq=False):
+    """All a decision may use: the window up to the newest slice, its forecast if one is wanted, the portfolio."""
+
+    window: Window
+    forecast: Forecast | None
+    portfolio: Portfolio
+
+
+class Strategy(Protocol):
+    """Decides what to hold.
+
+    `warmup` is the number of slices the window must hold before the first decision, `rows` how many of
+    them a decision reads, `wants_forecast` whether it waits for the model.
+    """
+
+    warmup: int
+    rows: int
+    wants_forecast: bool
+
+    def targets(self, view: View) -> Floats:
+        """Wanted share of equity [N], in universe order. NaN leaves a coin as it is."""
+        ...
+
+    def explain(self, view: View, at: int) -> str:
+        """One line: why this coin's target is what it is."""
+        ...

@@ -1,0 +1,148 @@
+"""Masked divergence: trade the gap between what the other coins imply and what a coin did (long only).
+
+Divergence  inferred minus actual return of the same slice, per coin. By the evidence the coin that LAGS
+            catches up (`bet = "reversion"`: buy where it is positive, the default); the published rule read
+            literally buys the coin that ran ahead (`bet = "continuation"`).
+Source      the specification's section 3; its errors are corrected as section 8 says (same-minute
+            divergence, fills after the decision, sells never above what is held).
+Variant     `entry = "zscore"`: the divergence over its own mean and deviation of the last 1,000 slices (at
+            least 100), entries where it is beyond `z_entry`, exits where it has come back past `z_exit`,
+            partial profits, a minimum holding time. Stops and trailing stops are risk's.
+"""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, Field, model_validator
+
+from bot.core.market import Floats, Mask
+from bot.core.strategy import View
+
+RECENT = 20
+
+
+class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """Returns and gains as fractions (0.008 is 0.8 %), sizes as shares of equity."""
+
+    bet: Literal["reversion", "continuation"] = "reversion"
+    entry: Literal["threshold", "zscore"] = "threshold"
+    divergence_threshold: float = Field(0.008, gt=0)
+    min_return_threshold: float = Field(0.005, ge=0)
+    confidence_min: float = Field(0.3, ge=0, le=1)
+    base_position_size: float = Field(0.06, gt=0, le=1)
+    max_position_size: float = Field(0.15, gt=0, le=1)
+    round_trip_cost: float = Field(0.0, ge=0)
+    window: int = Field(240, ge=2, le=1_000)
+    z_slices: int = Field(1_000, ge=2)
+    z_slices_min: int = Field(100, ge=2)
+    z_entry: float = Field(2.0, gt=0)
+    z_exit: float = Field(0.5, ge=0)
+    holding_slices_min: int = Field(10, ge=0)
+    partial_profit: float = Field(0.20, gt=0)
+    partial_share: float = Field(0.5, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Settings":
+        if self.base_position_size > self.max_position_size:
+            raise ValueError("base_position_size is above max_position_size: lower it, or raise max_position_size")
+        if self.z_exit >= self.z_entry:
+            raise ValueError("z_exit is not below z_entry: an entry would be an exit at once")
+        if self.z_slices_min > self.z_slices:
+            raise ValueError("z_slices_min is above z_slices: no entry could ever happen")
+        return self
+
+
+class MaskedDivergence:
+    wants_forecast = True
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.warmup = settings.window + RECENT
+        self.rows = RECENT + 1 if settings.entry == "threshold" else settings.z_slices + 1
+
+    def targets(self, view: View) -> Floats:
+        """Wanted shares of equity [N]; NaN where the divergence says nothing."""
+        if self.settings.entry == "zscore":
+            return self._by_zscore(view)
+        return self._by_threshold(view)
+
+    def _by_threshold(self, view: View) -> Floats:
+        s, weights = self.settings, view.portfolio.weights
+        divergences = view.window.divergences(RECENT + 1)
+        divergence, recent = divergences[-1], divergences[:-1]
+        size = np.abs(divergence)
+        confident = confidence(divergence, recent)
+        considered = (size > s.divergence_threshold) & (confident >= s.confidence_min)
+        lagging = divergence > 0 if s.bet == "reversion" else divergence < 0
+        buys = considered & lagging & (size > s.min_return_threshold) & self._worth_it(view, size)
+        strength = np.minimum(confident * (size / s.divergence_threshold) * 2.0, 2.0)
+        bought = np.minimum(s.base_position_size * strength, s.max_position_size)
+        sold = np.minimum(s.base_position_size * confident, 0.8 * s.max_position_size)
+        targets = np.full(len(weights), np.nan)
+        targets[buys] = np.maximum(bought, weights)[buys]
+        sells = considered & ~lagging & (weights > 0)
+        targets[sells] = np.maximum(weights - sold, 0.0)[sells]
+        return targets
+
+    def _worth_it(self, view: View, size: Floats) -> Mask:
+        """Where the expected gain beats the round trip's cost; everywhere when no cost is set."""
+        gain = view.forecast.gain if view.forecast is not None else None
+        if not self.settings.round_trip_cost:
+            return np.ones(len(size), dtype=np.bool_)
+        if gain is None:
+            return np.zeros(len(size), dtype=np.bool_)  # a cost to beat and nothing known of the gain: no entry
+        sign = 1.0 if self.settings.bet == "reversion" else -1.0
+        worth: Mask = sign * gain * size > self.settings.round_trip_cost
+        return worth
+
+    def _by_zscore(self, view: View) -> Floats:
+        s, portfolio = self.settings, view.portfolio
+        z = zscore(view.window.divergences(s.z_slices + 1), s.z_slices_min)
+        toward = z if s.bet == "reversion" else -z
+        held = portfolio.opened_ms > 0
+        now_ms = view.window.newest_ms + view.window.interval_ms
+        old_enough = now_ms - portfolio.opened_ms >= s.holding_slices_min * view.window.interval_ms
+        targets = np.full(len(z), np.nan)
+        size = np.abs(view.window.divergences(1)[-1])
+        entries = (toward > s.z_entry) & ~held & self._worth_it(view, size)
+        targets[entries] = s.base_position_size
+        takes = held & old_enough & (portfolio.mark >= portfolio.entry * (1 + s.partial_profit))
+        takes &= portfolio.weights > s.base_position_size * s.partial_share
+        targets[takes] = (portfolio.weights * (1 - s.partial_share))[takes]
+        exits = held & old_enough & (toward < s.z_exit)
+        targets[exits] = 0.0
+        return targets
+
+    def explain(self, view: View, at: int) -> str:
+        """The divergence in percent, and what it was held against."""
+        divergence = view.window.divergences(1)[-1, at]
+        return f"divergence {divergence:+.2%} ({self.settings.bet})"
+
+
+def confidence(divergence: Floats, recent: Floats) -> Floats:
+    """How much the last divergences [K, N] of a coin bear out the present one [N]: 0 to 1.
+
+    0.7 x share with its sign + 0.3 x min(2, |present| / mean |recent|), at most 1; 0.5 without history.
+    """
+    known = np.isfinite(recent)
+    count = known.sum(axis=0)
+    some = np.maximum(count, 1)
+    same = (np.sign(recent) == np.sign(divergence)) & known
+    consistency = same.sum(axis=0) / some
+    mean = np.where(known, np.abs(recent), 0.0).sum(axis=0) / some
+    magnitude = np.where(mean > 0, np.minimum(2.0, np.abs(divergence) / np.where(mean > 0, mean, 1.0)), 1.0)
+    confident: Floats = np.where(count > 0, np.minimum(1.0, 0.7 * consistency + 0.3 * magnitude), 0.5)
+    return confident
+
+
+def zscore(divergences: Floats, least: int) -> Floats:
+    """The last row of divergences [K + 1, N] over the mean and deviation of the K before it; NaN below `least`."""
+    past, present = divergences[:-1], divergences[-1]
+    known = np.isfinite(past)
+    count = known.sum(axis=0)
+    some = np.maximum(count, 1)
+    mean = np.where(known, past, 0.0).sum(axis=0) / some
+    spread = np.sqrt(np.where(known, (past - mean) ** 2, 0.0).sum(axis=0) / some)
+    usable = (count >= least) & (spread > 0)
+    scored: Floats = np.where(usable, (present - mean) / np.where(usable, spread, 1.0), np.nan)
+    return scored

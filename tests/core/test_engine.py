@@ -1,0 +1,398 @@
+"""The engine, told as conversations: events in, wishes out."""
+
+from decimal import Decimal
+
+import numpy as np
+
+from bot.core.commands import Cancel, Confirm, Fetch, Infer, Note, Query, Submit, WakeAt
+from bot.core.engine import Engine
+from bot.core.events import (
+    Accepted,
+    Canceled,
+    CandleClosed,
+    CandleRefused,
+    Confirmed,
+    ForecastFailed,
+    History,
+    Operator,
+    Reconciled,
+    Rejected,
+    Sent,
+    SliceClosed,
+    Stopping,
+    Unanswered,
+    Unfound,
+    Verb,
+    Wake,
+)
+from bot.core.market import MINUTE_MS, Side
+from bot.core.memory import remember
+from bot.core.snapshot import State
+from tests.making import COINS, START_MS, Talk, Wanting, answer, candle, panel, started, walk
+
+HISTORY = walk(12)
+NEXT_MS = int(HISTORY.open_ms[-1]) + MINUTE_MS
+
+
+def flat(rows: int = 12) -> np.ndarray:
+    return np.full((rows, 3), 100.0)
+
+
+def close_slice(talk: Talk, open_ms: int, closes: tuple[float, ...] = (100.0, 100.0, 100.0)) -> Talk:
+    """All candles of one slice, 100 ms after its close."""
+    talk.now_ms = open_ms + MINUTE_MS + 100
+    for symbol, close in zip(COINS, closes, strict=True):
+        talk.hears(CandleClosed(candle(symbol, open_ms, close)))
+    return talk
+
+
+def bought(talk: Talk, open_ms: int = NEXT_MS) -> Talk:
+    """A talk in which BTC was bought for a third of the account at 100."""
+    strategy = talk.engine.strategy
+    assert isinstance(strategy, Wanting)
+    strategy.weights = [0.3, np.nan, np.nan]
+    close_slice(talk, open_ms)
+    talk.fill(talk.of(Submit)[0], "100")
+    strategy.weights = None
+    return talk
+
+
+def test_the_last_candle_closes_the_slice_and_asks_the_model() -> None:
+    """A slice closes the moment its last candle is there; only then is the model asked."""
+    talk = started(Wanting(wants_forecast=True), HISTORY)
+    talk.hears(CandleClosed(candle(COINS[0], NEXT_MS)), later_ms=MINUTE_MS + 50).says()
+    talk.hears(CandleClosed(candle(COINS[1], NEXT_MS))).says()
+    talk.hears(CandleClosed(candle(COINS[2], NEXT_MS))).says(Infer)
+
+
+def test_a_late_forecast_moves_nothing() -> None:
+    """A forecast for a slice that is no longer the newest is noted and dropped (fault C9)."""
+    talk = started(Wanting(True, [0.3, 0.3, 0.3]), panel(flat()))
+    close_slice(talk, NEXT_MS).says(Infer)
+    close_slice(talk, NEXT_MS + MINUTE_MS).says(Infer)
+    talk.hears(answer(NEXT_MS, [0, 0, 0])).says(Note)
+    assert talk.codes == ["forecast.late"]
+    talk.hears(answer(NEXT_MS + MINUTE_MS, [0, 0, 0])).says(Submit, Submit, Submit)
+
+
+def test_a_forecast_that_took_too_long_moves_nothing() -> None:
+    """Fault C1: an answer older than forecast_age_max_ms is dropped."""
+    talk = started(Wanting(True, [0.3, 0, 0]), panel(flat()))
+    close_slice(talk, NEXT_MS)
+    talk.hears(answer(NEXT_MS, [0, 0, 0]), later_ms=20_001)
+    assert talk.codes == ["forecast.late"]
+    assert not talk.of(Submit)
+
+
+def test_a_slice_is_decided_once() -> None:
+    """The same forecast twice leads to one decision (invariant I11)."""
+    talk = started(Wanting(True, [0.3, np.nan, np.nan]), panel(flat()))
+    close_slice(talk, NEXT_MS)
+    talk.hears(answer(NEXT_MS, [0, 0, 0])).says(Submit)
+    talk.hears(answer(NEXT_MS, [0, 0, 0])).says(Note)
+
+
+def test_stragglers_are_asked_for_and_the_hard_limit_closes_without_them() -> None:
+    """Faults F11, F12: REST at close + 5 s, the slice at close + 20 s, the late candle noted and not decided on."""
+    talk = started(Wanting(weights=[0.3, 0.3, 0.3]), panel(flat()))
+    close_ms = NEXT_MS + MINUTE_MS
+    talk.hears(CandleClosed(candle(COINS[0], NEXT_MS)), later_ms=MINUTE_MS)
+    talk.hears(CandleClosed(candle(COINS[1], NEXT_MS)))
+    talk.now_ms = close_ms + 5_000
+    talk.hears(Wake())
+    fetch = talk.of(Fetch)[0]
+    assert isinstance(fetch, Fetch)
+    assert (fetch.symbols, fetch.start_ms, fetch.stop_ms) == ((COINS[2],), NEXT_MS, NEXT_MS)
+    talk.now_ms = close_ms + 20_000
+    talk.hears(Wake())
+    assert list(talk.engine.missing) == [False, False, True]
+    assert talk.codes[0] == "risk.absent"  # a third of this small universe is above a fifth
+    talk.hears(CandleClosed(candle(COINS[2], NEXT_MS)), later_ms=1_000)
+    assert talk.codes == ["candle.late"]
+    assert not talk.of(Submit)
+
+
+def test_a_candle_from_rest_completes_the_slice() -> None:
+    """Fault F12: the value fetched at the soft limit is as good as the stream's."""
+    talk = started(Wanting(weights=[0.3, np.nan, np.nan]), panel(flat()))
+    talk.now_ms = NEXT_MS + MINUTE_MS + 5_500
+    for symbol in COINS[:2]:
+        talk.hears(CandleClosed(candle(symbol, NEXT_MS)))
+    talk.hears(CandleClosed(candle(COINS[2], NEXT_MS), "rest")).says(Submit)
+
+
+def test_the_same_candle_twice_is_one_decision() -> None:
+    """Fault F8: an identical second closing frame is ignored."""
+    talk = started(Wanting(weights=[0.3, np.nan, np.nan]), panel(flat()))
+    close_slice(talk, NEXT_MS).says(Submit)
+    talk.hears(CandleClosed(candle(COINS[2], NEXT_MS))).says()
+
+
+def test_a_revised_candle_is_noted_and_not_decided_again() -> None:
+    """Fault F9: a second version that moved by more than a tick is an alert, never a trade."""
+    talk = started(Wanting(weights=[0.3, np.nan, np.nan]), panel(flat()))
+    close_slice(talk, NEXT_MS)
+    talk.hears(CandleClosed(candle(COINS[2], NEXT_MS, 100.5))).says(Note)
+    assert talk.codes == ["candle.revised"]
+    assert talk.engine.window.close[-1, 2] == 100.0
+
+
+def test_a_candle_behind_its_successor_is_kept_but_not_decided_on() -> None:
+    """Fault F10: minute m after m + 1 finds its slice closed: noted as late, no decision, order kept."""
+    talk = started(Wanting(True), panel(flat()), absent_max=0.5)
+    later = NEXT_MS + MINUTE_MS
+    talk.now_ms = later + MINUTE_MS + 10
+    for symbol in COINS:
+        talk.hears(CandleClosed(candle(symbol, later)))
+    assert talk.engine.window.newest_ms == later
+    for symbol in COINS:
+        talk.hears(CandleClosed(candle(symbol, NEXT_MS))).says(Note)
+        assert talk.codes == ["candle.late"]
+
+
+def test_a_silent_symbol_delays_two_slices_and_then_nobody() -> None:
+    """Fault F7: after two misses a symbol is not waited for; its next candle brings it back."""
+    talk = started(Wanting(True), panel(flat()), absent_max=0.5)
+    at_ms = NEXT_MS
+    for _ in range(2):
+        talk.now_ms = at_ms + MINUTE_MS + 10
+        for symbol in COINS[:2]:
+            talk.hears(CandleClosed(candle(symbol, at_ms)))
+        assert not talk.of(Infer)
+        talk.now_ms = at_ms + MINUTE_MS + 20_000
+        talk.hears(Wake())
+        assert talk.of(Infer)
+        at_ms += MINUTE_MS
+    talk.now_ms = at_ms + MINUTE_MS + 10
+    for symbol in COINS[:2]:
+        talk.hears(CandleClosed(candle(symbol, at_ms)))
+    assert talk.of(Infer), "the slice closed without the silent symbol"
+
+
+def test_history_never_trades() -> None:
+    """Candles of the past fill the window and lead to nothing but a timer."""
+    talk = started(Wanting(weights=[0.3, 0.3, 0.3]), panel(flat()))
+    assert all(isinstance(command, WakeAt) for command in talk.said)
+    talk.hears(History(panel(flat(30)[:30], NEXT_MS)))
+    assert all(isinstance(command, WakeAt) for command in talk.said)
+
+
+def test_a_slice_long_past_is_missed_not_traded() -> None:
+    """Fault F13: what closed minutes ago is recorded as missed."""
+    talk = started(Wanting(weights=[0.3, np.nan, np.nan]), panel(flat()))
+    talk.now_ms = NEXT_MS + 4 * MINUTE_MS
+    talk.hears(SliceClosed(panel(flat(1), NEXT_MS).slice(0)))
+    assert talk.codes == ["slice.missed"]
+
+
+def test_a_buy_fills_and_moves_the_ledger() -> None:
+    """30 % of 10,000 at 100 is 30 coins; the fill pays for them."""
+    talk = bought(started(Wanting(), panel(flat())))
+    assert talk.engine.ledger.holdings["BTC/USDT"].quantity == 30
+    assert talk.engine.ledger.cash == 7_000
+    assert talk.engine.ledger.balance_error() == 0
+
+
+def test_a_stop_loss_sells_without_a_forecast() -> None:
+    """At 5 % below the entry the position is sold at once, and the coin cools down."""
+    strategy = Wanting()
+    talk = bought(started(strategy, panel(flat())))
+    strategy.weights = [0.3, np.nan, np.nan]
+    close_slice(talk, NEXT_MS + MINUTE_MS, (94.0, 100.0, 100.0))
+    sell = talk.of(Submit)[0]
+    assert isinstance(sell, Submit)
+    assert (sell.order.side, sell.order.reason, sell.order.quantity) == (Side.SELL, "stop_loss", Decimal(30))
+    talk.fill(sell, "94", "2")
+    close_slice(talk, NEXT_MS + 2 * MINUTE_MS, (94.0, 100.0, 100.0))
+    assert talk.codes == ["veto"]
+    assert not talk.of(Submit)
+
+
+def test_a_trailing_stop_follows_the_high() -> None:
+    """2 % below the highest mark since the entry sells, still in profit."""
+    talk = bought(started(Wanting(), panel(flat()), trailing_stop=0.02))
+    close_slice(talk, NEXT_MS + MINUTE_MS, (110.0, 100.0, 100.0)).says()
+    close_slice(talk, NEXT_MS + 2 * MINUTE_MS, (107.0, 100.0, 100.0))
+    assert [command.order.reason for command in talk.of(Submit)] == ["trailing_stop"]  # type: ignore[union-attr]
+
+
+def test_an_unanswered_order_is_asked_for_and_absent_only_behind_the_fence() -> None:
+    """Faults O1, O2, O6: UNKNOWN is asked every 2 s; not found before request + 45 s proves nothing."""
+    strategy = Wanting(weights=[0.3, np.nan, np.nan])
+    talk = started(strategy, panel(flat()))
+    close_slice(talk, NEXT_MS)
+    order = talk.of(Submit)[0].order  # type: ignore[union-attr]
+    sent_ms = talk.now_ms
+    talk.hears(Sent(order.client_id, sent_ms)).hears(Unanswered(order.client_id, "timeout"))
+    talk.hears(Wake(), later_ms=2_000)
+    assert talk.of(Query)
+    talk.hears(Unfound(order.client_id, sent_ms + 45_000))
+    assert talk.engine.orders.get(order.client_id).state is State.UNKNOWN  # type: ignore[union-attr]
+    assert talk.engine.orders.reserved_cash() == 3_000
+    talk.hears(Unfound(order.client_id, sent_ms + 45_001))
+    assert talk.engine.orders.get(order.client_id).state is State.ABSENT  # type: ignore[union-attr]
+    assert talk.engine.orders.reserved_cash() == 0
+
+
+def test_nothing_replaces_an_unknown_order() -> None:
+    """The wish that an unknown order may still fulfil is not sent again."""
+    talk = started(Wanting(weights=[0.3, np.nan, np.nan]), panel(flat()))
+    close_slice(talk, NEXT_MS)
+    order = talk.of(Submit)[0].order  # type: ignore[union-attr]
+    talk.hears(Sent(order.client_id, talk.now_ms)).hears(Unanswered(order.client_id, "timeout"))
+    close_slice(talk, NEXT_MS + MINUTE_MS)
+    assert not talk.of(Submit)
+
+
+def test_a_fill_is_booked_once_in_any_state() -> None:
+    """Faults O13 to O15: a fill after the cancel counts, and its echo does not."""
+    talk = started(Wanting(weights=[0.3, np.nan, np.nan]), panel(flat()))
+    close_slice(talk, NEXT_MS)
+    submit = talk.of(Submit)[0]
+    talk.hears(Canceled(submit.order.client_id, "canceled"))  # type: ignore[union-attr]
+    talk.fill(submit, "100", "7")
+    talk.fill(submit, "100", "7")
+    assert talk.engine.ledger.holdings["BTC/USDT"].quantity == 30
+
+
+def test_what_outlives_its_slice_is_cancelled() -> None:
+    """Fault O20: an unfilled order is cancelled at the end of its life."""
+    talk = started(Wanting(weights=[0.3, np.nan, np.nan]), panel(flat()))
+    close_slice(talk, NEXT_MS)
+    order = talk.of(Submit)[0].order  # type: ignore[union-attr]
+    talk.hears(Sent(order.client_id, talk.now_ms)).hears(Accepted(order.client_id, "x"))
+    talk.hears(Wake(), later_ms=60_000)
+    assert [command.client_id for command in talk.of(Cancel)] == [order.client_id]  # type: ignore[union-attr]
+
+
+def test_a_burst_of_rejects_halts() -> None:
+    """Fault O22: five rejects within a minute halt trading until a person resumes."""
+    strategy = Wanting()
+    talk = started(strategy, panel(flat()))
+    for number in range(5):
+        strategy.weights = [0.3, np.nan, np.nan]
+        talk.now_ms = NEXT_MS + number * 10 + MINUTE_MS
+        open_ms = NEXT_MS + number * MINUTE_MS
+        talk.engine.risk._cooldowns.clear()
+        talk.now_ms = NEXT_MS + 10 * MINUTE_MS + number
+        talk.hears(SliceClosed(panel(flat(1), open_ms + 9 * MINUTE_MS).slice(0)))
+        order = talk.of(Submit)[0].order  # type: ignore[union-attr]
+        talk.now_ms = NEXT_MS + 11 * MINUTE_MS + number
+        talk.hears(Rejected(order.client_id, "-2010", "no"))
+    assert talk.engine.risk.level == 3
+    assert talk.engine.risk.causes[0].fault == "O22"
+    talk.hears(Operator(Verb.RESUME, "me"))
+    assert talk.engine.risk.level == 0
+
+
+def test_a_price_ten_times_off_neither_marks_nor_trades_until_a_second_source_agrees() -> None:
+    """Fault F20: no entry and no exit on it; the book's word within 5 % settles it."""
+    strategy = Wanting()
+    talk = bought(started(strategy, panel(flat())))
+    equity = talk.engine.ledger.equity()
+    strategy.weights = [0.0, np.nan, np.nan]
+    close_slice(talk, NEXT_MS + MINUTE_MS, (1_000.0, 100.0, 100.0))
+    assert [type(command) for command in talk.said if not isinstance(command, (WakeAt, Note))] == [Confirm]
+    assert talk.engine.equity == equity
+    talk.hears(Confirmed("BTC/USDT", 101.0))
+    assert talk.codes == ["price.unconfirmed"]
+    talk.hears(Confirmed("BTC/USDT", 990.0))
+    assert talk.engine.ledger.equity() == equity + 30 * 900
+
+
+def test_a_refused_candle_stops_entries_until_three_sane_ones() -> None:
+    """Fault F19: entries of the symbol wait for three sane candles in a row."""
+    strategy = Wanting(weights=[0.3, np.nan, np.nan])
+    talk = started(strategy, panel(flat()))
+    talk.hears(CandleRefused("BTC/USDT", "NaN"))
+    for number in range(2):
+        close_slice(talk, NEXT_MS + number * MINUTE_MS)
+        assert talk.codes == ["veto"]
+    close_slice(talk, NEXT_MS + 2 * MINUTE_MS).says(Submit)
+
+
+def test_three_failed_forecasts_stop_entries_until_one_succeeds() -> None:
+    """Fault C6: a model that answers nonsense three times running stops entries."""
+    talk = started(Wanting(True, [0.3, np.nan, np.nan]), panel(flat()))
+    for number in range(3):
+        close_slice(talk, NEXT_MS + number * MINUTE_MS)
+        talk.hears(ForecastFailed(NEXT_MS + number * MINUTE_MS, "NaN"))
+    assert talk.engine.risk.level == 1
+    close_slice(talk, NEXT_MS + 3 * MINUTE_MS)
+    talk.hears(answer(NEXT_MS + 3 * MINUTE_MS, [0, 0, 0]))
+    assert talk.of(Submit)
+
+
+def test_a_drawdown_reduces_and_a_person_leads_back() -> None:
+    """Above the drawdown limit what is held is sold; `resume` starts counting anew."""
+    talk = bought(started(Wanting(), panel(flat()), drawdown_max=0.05, daily_loss_max=0.05, stop_loss=0.0))
+    close_slice(talk, NEXT_MS + MINUTE_MS, (80.0, 100.0, 100.0))
+    assert talk.engine.risk.level == 2
+    assert [command.order.side for command in talk.of(Submit)] == [Side.SELL]  # type: ignore[union-attr]
+    talk.hears(Operator(Verb.RESUME, "me"))
+    assert talk.engine.risk.level == 0
+
+
+def test_a_halt_sends_nothing_and_survives_a_restart() -> None:
+    """Invariants I12, I14: HALTED sends no order and is part of the snapshot."""
+    strategy = Wanting(weights=[0.3, np.nan, np.nan])
+    talk = started(strategy, panel(flat()))
+    talk.hears(Operator(Verb.HALT, "me"))
+    close_slice(talk, NEXT_MS)
+    assert not talk.of(Submit)
+    again = Engine(talk.engine.setup, strategy)
+    other = Talk(again, talk.now_ms).hears(Reconciled(remember(talk.engine, 2, 5)))
+    assert other.engine.risk.level == 3
+
+
+def test_stopping_cancels_entries_and_makes_no_new_intent() -> None:
+    """Fault P1: on the way down resting buys are cancelled and nothing new is wanted."""
+    talk = started(Wanting(weights=[0.3, np.nan, np.nan]), panel(flat()))
+    close_slice(talk, NEXT_MS)
+    order = talk.of(Submit)[0].order  # type: ignore[union-attr]
+    talk.hears(Sent(order.client_id, talk.now_ms)).hears(Accepted(order.client_id, "x"))
+    talk.hears(Stopping()).says(Cancel)
+    close_slice(talk, NEXT_MS + MINUTE_MS)
+    assert not talk.of(Submit)
+
+
+def test_a_restart_goes_on_where_the_last_session_stood() -> None:
+    """Faults P25, P26: positions, stops, highs and the decided slice come back; nothing is bought again."""
+    strategy = Wanting()
+    talk = bought(started(strategy, panel(flat())))
+    close_slice(talk, NEXT_MS + MINUTE_MS, (104.0, 100.0, 100.0))
+    snapshot = remember(talk.engine, 2, 5)
+    other = Talk(Engine(talk.engine.setup, strategy), talk.now_ms)
+    other.hears(Reconciled(snapshot)).hears(History(talk.engine.window.panel()))
+    engine = other.engine
+    assert engine.ledger.holdings == talk.engine.ledger.holdings
+    assert engine.ledger.holdings["BTC/USDT"].high == 104.0
+    assert engine.ledger.equity() == talk.engine.ledger.equity()
+    assert engine.decided_ms == talk.engine.decided_ms
+    strategy.weights = [0.31, np.nan, np.nan]
+    close_slice(other, NEXT_MS + 2 * MINUTE_MS, (104.0, 100.0, 100.0))
+    assert not other.of(Submit)
+
+
+def test_an_intent_that_may_have_left_is_unknown_after_a_restart() -> None:
+    """Fault P4: an intent without an answer is asked for; its fence counts from the restart."""
+    strategy = Wanting(weights=[0.3, np.nan, np.nan])
+    talk = started(strategy, panel(flat()))
+    close_slice(talk, NEXT_MS)
+    other = Talk(Engine(talk.engine.setup, strategy), talk.now_ms + 60_000)
+    other.hears(Reconciled(remember(talk.engine, 2, 5)))
+    (order,) = other.engine.orders.live.values()
+    assert (order.state, order.request_ms) == (State.UNKNOWN, other.now_ms)
+    other.hears(Wake(), later_ms=2_000)
+    assert other.of(Query)
+    other.hears(Unfound(order.client_id, other.now_ms))
+    assert other.engine.orders.live
+
+
+def test_the_account_is_what_the_snapshot_says() -> None:
+    """A snapshot of another universe is refused, ours is taken to the last digit."""
+    talk = bought(started(Wanting(), panel(flat())))
+    snapshot = remember(talk.engine, 2, 5)
+    assert snapshot.cash == Decimal("7000.000")
+    assert snapshot.cash_start == 10_000
+    assert snapshot.decided_ms > START_MS
