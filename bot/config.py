@@ -33,6 +33,8 @@ PREFIX = "LACUNA__"
 class BadConfiguration(ValueError):
     """The settings cannot be used; `errors` says what to change, one line each."""
 
+    exit_code = 78
+
     def __init__(self, errors: list[str]) -> None:
         self.errors = errors
         super().__init__("\n".join(errors))

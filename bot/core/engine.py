@@ -39,7 +39,7 @@ from bot.core.events import (
     Wake,
 )
 from bot.core.ledger import Ledger
-from bot.core.market import Candle, Floats, Instrument, Side, Slice
+from bot.core.market import Candle, Floats, Instrument, Panel, Side, Slice
 from bot.core.orders import UNPROVEN, Orders
 from bot.core.planner import Planner, Wish, plan
 from bot.core.risk import Level, Limits, Risk, Veto
@@ -87,7 +87,7 @@ class Engine:
         self.equity = 0.0
         self.missing = np.ones(len(symbols), dtype=np.bool_)
         self._doubted = np.zeros(len(symbols), dtype=np.bool_)
-        self._in_doubt = self._marked = False
+        self._amiss = True
         self._ratio = np.ones(len(symbols))
         self._stopping = False
         self._failed_forecasts = 0
@@ -101,6 +101,7 @@ class Engine:
             case CandleClosed(candle):
                 self._collect(candle, now_ms)
             case SliceClosed(latest):
+                self.slices.next_ms = 0  # aligned history needs no assembly and no waking
                 self._observe(latest, now_ms)
             case Forecasted(forecast):
                 self._answer(forecast, now_ms)
@@ -115,8 +116,7 @@ class Engine:
             case Confirmed(symbol, price):
                 self._confirm(symbol, price)
             case History(panel):
-                self.window.fill(panel)
-                self._after_history()
+                self._remember_past(panel)
             case Reconciled(snapshot):
                 self._restore(snapshot, now_ms)
             case Operator(verb, who):
@@ -157,17 +157,11 @@ class Engine:
         """One more slice: window, marks, limits, stops; then the question to the model, or the decision."""
         self.window.push(latest)
         ledger, risk = self.ledger, self.risk
-        np.isnan(latest.close, out=self.missing)
-        gone = bool(self.missing.any())
-        risk.streak += 1
-        if gone:
-            risk.streak[self.missing] = 0
-        if gone or risk.level:
-            self._judge_presence()
-        if gone or not self._moved_sanely(latest.close):
-            self._mark(latest.close, now_ms)
-        else:
+        risk.slices += 1
+        if self._all_moved_sanely(latest.close):
             np.copyto(ledger.mark, latest.close)
+        else:
+            self._mark_with_care(latest.close, now_ms)
         self.equity = ledger.equity()
         for cause in risk.observe(self.equity, now_ms):
             self._note(f"risk.{cause.code}", cause.text, cause.fault)
@@ -186,6 +180,28 @@ class Engine:
         else:
             self._decide(None, latest.open_ms, now_ms)
 
+    def _all_moved_sanely(self, close: Floats) -> bool:
+        """Whether every candle came, every price is within price_jump_max of its mark, and nothing is amiss."""
+        if self._amiss:
+            return False
+        np.divide(close, self.ledger.mark, out=self._ratio)
+        jump = self.setup.limits.price_jump_max
+        # a missing candle makes the extremes NaN, which no comparison lets through
+        return bool(np.maximum.reduce(self._ratio) <= jump and np.minimum.reduce(self._ratio) * jump >= 1)
+
+    def _mark_with_care(self, close: Floats, now_ms: int) -> None:
+        """Moves the marks to the new closes; a price that jumped waits for a second source (fault F20)."""
+        mark, jump = self.ledger.mark, self.setup.limits.price_jump_max
+        self.missing = np.isnan(close)
+        self.risk.broken_at[self.missing] = self.risk.slices
+        self._doubted = ((close > mark * jump) | (close * jump < mark)) & (mark > 0)
+        for at in np.nonzero(self._doubted)[0]:
+            self._doubt(self.setup.symbols[at], float(close[at]), now_ms)
+        np.copyto(mark, close, where=~(self._doubted | self.missing))
+        self._judge_presence()
+        unmarked = not (mark > 0).all()
+        self._amiss = bool(unmarked or self.missing.any() or self._doubted.any() or self.risk.level)
+
     def _judge_presence(self) -> None:
         """Too much of the slice is absent: no entries, until a slice and the window before it are whole again."""
         absent_max = self.setup.limits.absent_max
@@ -194,29 +210,10 @@ class Engine:
             text = f"{share:.0%} of the slice is absent, above risk.absent_max {absent_max:.0%}"
             if self.risk.trip(Cause("absent", Level.NO_ENTRIES, text, fault="F25")):
                 self._note("risk.absent", text, "F25")
-        else:
-            holes = np.isnan(self.window.close[-self.strategy.rows :]).mean()
-            if holes <= absent_max and self.risk.clear("absent"):
-                self._note("risk.absent.over", "the window is whole again", "F25")
-
-    def _moved_sanely(self, close: Floats) -> bool:
-        """Whether every price is within price_jump_max of its mark, and no earlier jump is in doubt."""
-        if not self._marked:
-            self._marked = bool((self.ledger.mark > 0).all())
-            return False
-        np.divide(close, self.ledger.mark, out=self._ratio)
-        jump = self.setup.limits.price_jump_max
-        sane = self._ratio.max() <= jump and self._ratio.min() * jump >= 1
-        return bool(sane) and not self._in_doubt
-
-    def _mark(self, close: Floats, now_ms: int) -> None:
-        """Moves the marks to the new closes; a price that jumped waits for a second source (fault F20)."""
-        mark, jump = self.ledger.mark, self.setup.limits.price_jump_max
-        self._doubted = ((close > mark * jump) | (close * jump < mark)) & (mark > 0)
-        self._in_doubt = bool(self._doubted.any())
-        for at in np.nonzero(self._doubted)[0]:
-            self._doubt(self.setup.symbols[at], float(close[at]), now_ms)
-        np.copyto(mark, close, where=~(self._doubted | self.missing))
+            return
+        holes = np.isnan(self.window.close[-self.strategy.rows :]).mean() if self.risk.level else 0.0
+        if holes <= absent_max and self.risk.clear("absent"):
+            self._note("risk.absent.over", "the window is whole again", "F25")
 
     def _doubt(self, symbol: str, close: float, now_ms: int) -> None:
         text = f"{symbol} jumped to {close} from {self.ledger.mark[self._at[symbol]]}: no entries, exits need the book"
@@ -238,7 +235,7 @@ class Engine:
         self._note("price.confirmed", f"{symbol} is really at {close}", "F20", symbol)
 
     def _refuse(self, symbol: str, reason: str) -> None:
-        self.risk.streak[self._at[symbol]] = 0
+        self.risk.broken_at[self._at[symbol]] = self.risk.slices
         self._note("candle.refused", f"{symbol}: {reason}", "F19", symbol)
 
     # -- forecasts become targets, targets become orders
@@ -273,7 +270,7 @@ class Engine:
         portfolio = self.portfolio()
         view = View(self.window, forecast, portfolio)
         targets = self.strategy.targets(view)
-        if self._in_doubt:
+        if self._amiss and self._doubted.any():
             targets = np.where(self._doubted, np.nan, targets)  # not even an exit on a price in doubt
         if np.isnan(targets).all() and self.risk.level < Level.REDUCE:
             return
@@ -407,27 +404,30 @@ class Engine:
     # -- memory
 
     def _restore(self, snapshot: Snapshot, now_ms: int) -> None:
+        """Starts anew from a snapshot: an engine that ran and one just made are the same after it."""
         if snapshot.symbols != self.setup.symbols:
             raise ValueError("the snapshot is of another universe than the engine was built for")
+        self.__init__(self.setup, self.strategy)  # type: ignore[misc]
         self.session, self.decided_ms = snapshot.session, snapshot.decided_ms
         self.orders_made = snapshot.orders_made
         self.instruments = snapshot.instruments
-        ledger = Ledger(snapshot.symbols, snapshot.quote_asset, snapshot.cash_start)
+        ledger = self.ledger = Ledger(snapshot.symbols, snapshot.quote_asset, snapshot.cash_start)
         ledger.cash, ledger.realised = snapshot.cash, snapshot.realised
         ledger.fees, ledger.fees_value = dict(snapshot.fees), snapshot.fees_value
         ledger.restore(snapshot.holdings)
-        ledger.mark[:] = self.ledger.mark
-        self.ledger = ledger
-        self.orders = Orders()
         self.orders.restore(snapshot.orders, now_ms)
         self.risk.restore(snapshot.risk)
         self._past_forecasts = (snapshot.forecasts_open_ms, snapshot.forecasts)
-        self.equity = ledger.equity()
 
-    def _after_history(self) -> None:
+    def _remember_past(self, panel: Panel) -> None:
+        """The first history opens the window; later ones only fill holes in it."""
         window = self.window
-        self.slices.start(window.newest_ms)
+        if len(window):
+            window.fill(panel.rows(0, int(np.searchsorted(panel.open_ms, window.newest_ms, side="right"))))
+            return
+        window.fill(panel)
         window.adopt(*self._past_forecasts)
+        self.slices.start(window.newest_ms)
         closes = window.close
         for at in range(closes.shape[1]):
             known = np.nonzero(~np.isnan(closes[:, at]))[0]
@@ -435,7 +435,7 @@ class Engine:
                 self.ledger.mark[at] = closes[known[-1], at]
         self.missing = np.isnan(closes[-1])
         gone = np.isnan(closes[::-1])
-        self.risk.streak[:] = np.where(gone.any(axis=0), gone.argmax(axis=0), len(closes))
+        self.risk.broken_at[:] = np.where(gone.any(axis=0), -gone.argmax(axis=0), -len(closes))
         self.equity = self.ledger.equity()
 
     def portfolio(self) -> Portfolio:

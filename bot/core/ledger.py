@@ -97,6 +97,8 @@ class Ledger:
 
     def equity(self) -> float:
         """Cash and positions at their marks, in the quote asset."""
+        if not self.holdings:
+            return float(self.cash)
         return float(self.cash) + float(self.quantity @ self.mark)
 
     def balance_error(self) -> Decimal:

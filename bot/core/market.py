@@ -7,6 +7,7 @@ Absent  a symbol without a candle has NaN in every field of the slice; a candle 
         its (last) price. In both cases `present` is False: there was no real return.
 """
 
+from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from enum import StrEnum
 from typing import Literal
@@ -199,3 +200,20 @@ def returns_of(close: Floats, present: Mask) -> tuple[Floats, Mask]:
     real = present & np.isfinite(returns)
     real[:1] = False
     return np.where(real, returns, 0.0), real
+
+
+def gather(candles: Iterable[Candle], symbols: tuple[str, ...], interval_ms: int) -> Panel:
+    """Candles in any order as a panel on the grid from the first to the last; foreign symbols are left out."""
+    index = {symbol: at for at, symbol in enumerate(symbols)}
+    kept = [candle for candle in candles if candle.symbol in index]
+    first = min((candle.open_ms for candle in kept), default=0)
+    last = max((candle.open_ms for candle in kept), default=-interval_ms)
+    rows = (last - first) // interval_ms + 1
+    values = np.full((len(FIELDS), rows, len(symbols)), np.nan)
+    present = np.zeros((rows, len(symbols)), dtype=np.bool_)
+    for candle in kept:
+        row, at = (candle.open_ms - first) // interval_ms, index[candle.symbol]
+        values[:, row, at] = (candle.open, candle.high, candle.low, candle.close, candle.volume)
+        present[row, at] = candle.trades > 0
+    open_ms = first + interval_ms * np.arange(rows, dtype=np.int64)
+    return Panel(symbols, interval_ms, open_ms, values[0], values[1], values[2], values[3], values[4], present)

@@ -84,7 +84,8 @@ class Risk:
         self._orders_ms: deque[int] = deque(maxlen=limits.orders_per_day_max + 1)
         self._rejects_ms: deque[int] = deque(maxlen=limits.rejects_max)
         self._slice_orders = (0, 0)
-        self.streak = np.zeros(len(symbols), dtype=np.int64)
+        self.slices = 0
+        self.broken_at = np.zeros(len(symbols), dtype=np.int64)
         self.level = Level.RUNNING
 
     # -- memory
@@ -161,7 +162,11 @@ class Risk:
             self.day, self.equity_day_start = day, equity
         if equity > self.equity_peak:
             self.equity_peak = equity
-        limits, opened = self.limits, []
+        limits = self.limits
+        drawdown_at = self.equity_peak * (1 - limits.drawdown_max)
+        if equity >= drawdown_at and equity >= self.equity_day_start * (1 - limits.daily_loss_max):
+            return []
+        opened = []
         drawdown = 1 - equity / self.equity_peak if self.equity_peak > 0 else 0.0
         if drawdown > limits.drawdown_max:
             text = f"drawdown {drawdown:.2%} is above risk.drawdown_max {limits.drawdown_max:.2%}"
@@ -223,8 +228,9 @@ class Risk:
             return own[0].text
         if limits.volatility_max and volatility > limits.volatility_max:
             return f"volatility {volatility:.4f} is above risk.volatility_max {limits.volatility_max:.4f}"
-        if self.streak[at] < limits.sane_candles_min:
-            return f"{self.streak[at]} sane candles in a row, risk.sane_candles_min is {limits.sane_candles_min}"
+        streak = self.slices - self.broken_at[at]
+        if streak < limits.sane_candles_min:
+            return f"{streak} sane candles in a row, risk.sane_candles_min is {limits.sane_candles_min}"
         if self._cooldowns.get(symbol, 0) > now_ms:
             return f"cooling down for another {(self._cooldowns[symbol] - now_ms) / 1000:.0f} s after a stop"
         return ""

@@ -67,7 +67,7 @@ class Window:
         A candle that is there is never changed. Returns how many candles were new.
         """
         fresh = 0
-        if len(self) and int(panel.open_ms[0]) < self.oldest_ms:
+        if len(self) and len(panel) and int(panel.open_ms[0]) < self.oldest_ms:
             kept = self.panel()
             inferred = self.inferred.copy()
             self._start = self._end = 0

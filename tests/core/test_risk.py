@@ -21,7 +21,7 @@ NOW_MS = 20_000 * DAY_MS
 
 def risk(**limits: float) -> Risk:
     made = Risk(COINS, Limits(**limits))
-    made.streak[:] = 10
+    made.slices = 10
     return made
 
 
@@ -59,10 +59,10 @@ def test_each_limit_names_itself() -> None:
     guard = risk(volatility_max=0.01)
     _, vetoes = guard.trim(np.array([0.1, np.nan, np.nan]), portfolio(0, 0, 0), 0.02, NOW_MS)
     assert "risk.volatility_max" in vetoes[0].reason
-    guard.streak[0] = 1
+    guard.broken_at[0] = 9
     _, vetoes = guard.trim(np.array([0.1, np.nan, np.nan]), portfolio(0, 0, 0), 0.0, NOW_MS)
     assert "risk.sane_candles_min" in vetoes[0].reason
-    guard.streak[0] = 3
+    guard.broken_at[0] = 7
     guard.cool_down("BTC/USDT", NOW_MS)
     _, vetoes = guard.trim(np.array([0.1, np.nan, np.nan]), portfolio(0, 0, 0), 0.0, NOW_MS)
     assert "cooling down" in vetoes[0].reason

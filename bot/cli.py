@@ -1,0 +1,228 @@
+"""The command line. People's text goes to stderr, `--json` puts one object on stdout.
+
+Exit codes  0 done, 1 a check or a run failed, 2 wrong usage, 78 bad configuration, 75 try later, 74 input or
+output. Everything heavy is imported inside the verb that needs it: `--help` answers at once.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class Verb(click.Command):
+    """A verb whose named errors end with their own exit code and a sentence, never a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from bot.trouble import exit_code
+
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except BaseException as why:
+            code = exit_code(why)
+            if code is None:
+                raise
+            for line in str(why).splitlines():
+                click.echo(f"lacuna: {line}", err=True)
+            ctx.exit(code)
+
+
+def say(result: dict[str, Any], as_json: bool, text: str = "") -> None:
+    """The result of a verb: for a program or for a person."""
+    if as_json:
+        click.echo(json.dumps(result, sort_keys=True))
+    else:
+        click.echo(text or "\n".join(f"{key:>14}  {value}" for key, value in result.items()), err=True)
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+config = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    help="A TOML file like config.toml; without it ./config.toml if there is one.",
+)
+sets = click.option("--set", "sets", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting, above the file.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="lacuna-trader")
+def main() -> None:
+    """lacuna: infers each coin from all the others and trades the gap. Paper trading, no keys needed.
+
+    \b
+    lacuna demo                 watch it trade, offline, on a synthetic market
+    lacuna run                  paper trading on Binance's public streams
+    """
+
+
+@main.command(cls=Verb)
+@click.option("--candles", type=click.Path(path_type=Path), help="A candle folder; without it a synthetic market.")
+@click.option("--speed", default=60.0, show_default=True, help="Minutes of market per minute.")
+@click.option("--minutes", default=0.0, help="Stop after this many minutes of wall time; 0: at Ctrl-C.")
+@click.option("--coins", default=30, show_default=True, help="Coins of the synthetic market.")
+@click.option("--seed", default=7, show_default=True, help="Of the synthetic market.")
+@click.option("--fault", "faults", multiple=True, metavar="F1@+120s/30s", help="A fault by its number, at a time.")
+@click.option("--model", type=click.Path(path_type=Path), help="A model folder; without it one is fitted first.")
+@config
+@sets
+@as_json
+def demo(path: Path | None, sets: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Simulated exchange, paper daemon and status page in one process, offline.
+
+    Example: lacuna demo --candles ../candles --speed 60 --minutes 30
+    """
+    from bot.demo import run_demo
+
+    say(run_demo(_settings(path, sets), live_table=not as_json, **options), as_json)
+
+
+@main.command(cls=Verb)
+@config
+@sets
+@as_json
+def run(path: Path | None, sets: tuple[str, ...], as_json: bool) -> None:
+    """The daemon: paper trading until it is told to stop (Ctrl-C or SIGTERM).
+
+    Example: lacuna run --set storage.folder=data --set strategy.name=hold
+    """
+    from bot.run import run_daemon
+
+    say(run_daemon(_settings(path, sets)), as_json)
+
+
+@main.command(cls=Verb)
+@click.option("--port", default=9450, show_default=True)
+@click.option("--candles", type=click.Path(path_type=Path), help="A candle folder; without it a synthetic market.")
+@click.option("--coins", default=30, show_default=True, help="Coins of the synthetic market.")
+@click.option("--seed", default=7, show_default=True, help="Of the synthetic market.")
+@click.option("--speed", default=1.0, show_default=True, help="Minutes of market per minute.")
+@click.option("--fault", "faults", multiple=True, metavar="F1@+120s/30s", help="A fault by its number, at a time.")
+@as_json
+def exchange(as_json: bool, **options: Any) -> None:
+    """The simulated exchange alone: REST and websockets as Binance speaks them, on localhost.
+
+    Example: lacuna exchange --port 9450 --speed 10 --fault F1@+120s/30s
+    """
+    from bot.demo import run_exchange
+
+    say(run_exchange(**options), as_json)
+
+
+@main.group()
+def train() -> None:
+    """Fit a model on a folder of candles."""
+
+
+@train.command(cls=Verb)
+@click.option("--candles", required=True, type=click.Path(path_type=Path), help="A candle folder.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The model folder to write.")
+@click.option("--coverage", default=0.9, show_default=True, help="Coins with candles in at least this share.")
+@as_json
+def gaussian(candles: Path, out: Path, coverage: float, as_json: bool) -> None:
+    """The exponentially weighted Gaussian conditional: each coin from all the others, in closed form.
+
+    Example: lacuna train gaussian --candles ../candles --out models/my-gaussian
+    """
+    from bot.research import train_model
+
+    say(train_model("gaussian", candles, out, coverage), as_json)
+
+
+@main.command(cls=Verb)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--candles", required=True, type=click.Path(path_type=Path), help="A candle folder.")
+@as_json
+def evaluate(model: Path, candles: Path, as_json: bool) -> None:
+    """How well a model infers hidden coins (lag 0) and whether it predicts (lag 1), beside market and ridge.
+
+    Example: lacuna evaluate models/my-gaussian --candles ../candles
+    """
+    from bot.research import evaluate_model, table
+
+    result = evaluate_model(model, candles)
+    say(result, as_json, table(result))
+
+
+@main.command(cls=Verb)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--session", type=int, help="One session; without it all of them.")
+@as_json
+def replay(folder: Path, session: int | None, as_json: bool) -> None:
+    """Feed a recorded journal to a fresh engine: identical, or the first difference (exit 1).
+
+    Example: lacuna replay data
+    """
+    from bot.edge.store import Store
+    from bot.session import replay_all
+
+    with Store(folder) as store:
+        found = dict(replay_all(store, session))
+    if session is not None and not found:
+        raise click.UsageError(f"{folder} has no session {session}")
+    different = [one.first_difference for one in found.values() if not one.identical]
+    result = {
+        "compared": sum(one.compared for one in found.values()),
+        "identical": not different,
+        "first_difference": different[0] if different else None,
+        "sessions": len(found),
+    }
+    say(result, as_json)
+    sys.exit(1 if different else 0)
+
+
+@main.command(cls=Verb)
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("data"))
+@as_json
+def status(folder: Path, as_json: bool) -> None:
+    """What a data folder says: the last session, equity, positions, orders, notes. Reads, never writes.
+
+    Example: lacuna status data
+    """
+    from bot.status import status_of
+
+    say(status_of(folder), as_json)
+
+
+@main.command("show-config", cls=Verb)
+@config
+@sets
+@as_json
+def show_config(path: Path | None, sets: tuple[str, ...], as_json: bool) -> None:
+    """The settings in force: defaults, file, environment and command line together.
+
+    Example: lacuna show-config --config config.toml
+    """
+    settings = _settings(path, sets).model_dump(mode="json")
+    lines = []
+    for section, values in settings.items():
+        pairs = values.items() if isinstance(values, dict) else [("", values)]
+        lines += [f"{section}{'.' if key else ''}{key} = {json.dumps(value)}" for key, value in pairs]
+    say(settings, as_json, "\n".join(lines))
+
+
+def _settings(path: Path | None, sets: tuple[str, ...]) -> Any:
+    from bot.config import load
+
+    if path is None and Path("config.toml").exists():
+        path = Path("config.toml")
+    return load(path, dict(_assignment(text) for text in sets))
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """SECTION.KEY=VALUE; the value is JSON where it can be read as such, else text."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise click.UsageError(f"--set {text}: write it as SECTION.KEY=VALUE")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+if __name__ == "__main__":
+    main()
