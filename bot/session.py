@@ -45,6 +45,11 @@ def build_engine(settings: Settings, symbols: tuple[str, ...], rows: int) -> Eng
     return Engine(setup, build(settings.strategy.name, settings.strategies.get(settings.strategy.name, {})))
 
 
+def wants_forecast(settings: Settings) -> bool:
+    """Whether the chosen strategy waits for a model."""
+    return build(settings.strategy.name, settings.strategies.get(settings.strategy.name, {})).wants_forecast
+
+
 def recorded_as(settings: Settings, rows: int) -> dict[str, Any]:
     """What a session's row keeps, so that its engine can be built again."""
     return {"rows": rows, "settings": settings.model_dump(mode="json")}

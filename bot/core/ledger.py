@@ -16,6 +16,7 @@ from bot.core.market import MONEY, Floats, Side
 from bot.core.snapshot import Holding
 
 ZERO = Decimal(0)
+COST_STEP = Decimal("1e-18")  # a share of a cost keeps so many digits that later sums stay exact
 
 
 class Oversold(AssertionError):
@@ -75,7 +76,7 @@ class Ledger:
         if held is None or fill.quantity > held.quantity:
             raise Oversold(f"sold {fill.quantity} {fill.symbol}, held {held.quantity if held else 0}")
         whole = fill.quantity == held.quantity
-        cost = held.cost if whole else MONEY.divide(MONEY.multiply(held.cost, fill.quantity), held.quantity)
+        cost = held.cost if whole else _share(held.cost, fill.quantity, held.quantity)
         self.cash = MONEY.add(self.cash, value)
         self.realised = MONEY.add(self.realised, MONEY.subtract(value, cost))
         left, left_cost = MONEY.subtract(held.quantity, fill.quantity), MONEY.subtract(held.cost, cost)
@@ -108,3 +109,7 @@ class Ledger:
             cost = MONEY.add(cost, held.cost)
         owned = MONEY.add(MONEY.add(self.cash, cost), self.fees_value)
         return MONEY.subtract(MONEY.add(self.cash_start, self.realised), owned)
+
+
+def _share(cost: Decimal, quantity: Decimal, whole: Decimal) -> Decimal:
+    return MONEY.quantize(MONEY.divide(MONEY.multiply(cost, quantity), whole), COST_STEP)

@@ -160,8 +160,7 @@ class Risk:
         day = now_ms // DAY_MS
         if day != self.day:
             self.day, self.equity_day_start = day, equity
-        if equity > self.equity_peak:
-            self.equity_peak = equity
+        self.equity_peak = max(self.equity_peak, equity)
         limits = self.limits
         drawdown_at = self.equity_peak * (1 - limits.drawdown_max)
         if equity >= drawdown_at and equity >= self.equity_day_start * (1 - limits.daily_loss_max):
