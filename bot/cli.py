@@ -153,15 +153,17 @@ def evaluate(model: Path, candles: Path, as_json: bool) -> None:
 @click.option("--session", type=int, help="One session; without it all of them.")
 @as_json
 def replay(folder: Path, session: int | None, as_json: bool) -> None:
-    """Feed a recorded journal to a fresh engine: identical, or the first difference (exit 1).
+    """Feed a recorded journal to a fresh engine: identical, or the first difference (exit 1); and check its books.
 
     Example: lacuna replay data
     """
+    from bot.audit import audit
     from bot.edge.store import Store
-    from bot.session import replay_all
+    from bot.session import recover_state, replay_all
 
     with Store(folder) as store:
         found = dict(replay_all(store, session))
+        problems = audit(store, recover_state(store)) if session is None else []
     if session is not None and not found:
         raise click.UsageError(f"{folder} has no session {session}")
     different = [one.first_difference for one in found.values() if not one.identical]
@@ -170,9 +172,10 @@ def replay(folder: Path, session: int | None, as_json: bool) -> None:
         "identical": not different,
         "first_difference": different[0] if different else None,
         "sessions": len(found),
+        "problems": problems,
     }
     say(result, as_json)
-    sys.exit(1 if different else 0)
+    sys.exit(1 if different or problems else 0)
 
 
 @main.command(cls=Verb)

@@ -69,6 +69,16 @@ def recover(store: Store, settings: Settings) -> Snapshot | None:
     if recorded is None:
         return None
     _check_same_account(recorded, settings)
+    return _state_of(recorded)
+
+
+def recover_state(store: Store) -> Snapshot | None:
+    """The same for whoever only reads."""
+    recorded = store.last_session()
+    return _state_of(recorded) if recorded else None
+
+
+def _state_of(recorded: Recorded) -> Snapshot:
     engine = engine_of(recorded.session.settings, recorded.session.symbols)
     for row in recorded.rows():
         engine.handle(row.event, row.now_ms)

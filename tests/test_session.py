@@ -38,6 +38,7 @@ async def test_a_journal_replays_byte_for_byte_in_another_process(tmp_path: Path
         assert found["identical"] is True
         assert found["first_difference"] is None
         assert found["compared"] == session.journal.rows
+        assert found["problems"] == []
 
 
 async def test_a_changed_journal_is_told_by_its_first_difference(tmp_path: Path) -> None:

@@ -1,0 +1,193 @@
+"""The forecaster: one model on one worker thread. Slices in order, the newest question wins, late answers are dropped.
+
+Every slice is observed, in order, none twice. A question that waits is replaced by a newer one. An answer for an older
+slice than the newest asked, or later than the budget, is counted and dropped (faults C1, C9); one that is no number, or
+absurd, is refused (C6). A model that fails numerically ends in ForecastFailed; anything else is a bug: `watch` raises
+it. A worker that takes no slices any more is one too, once PANELS_MAX wait (C2): nothing is dropped to hide it.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from msgspec import Struct
+
+from bot.config import Forecaster as Settings
+from bot.core.events import Forecast, Forecasted, ForecastFailed
+from bot.core.market import Panel
+from bot.edge.clock import Clock
+from models.model import BadModel, Inferred, Model
+
+RETURN_MAX = 1.0
+PANELS_MAX = 1_000
+JOIN_S = 2.0
+NUMERIC = (np.linalg.LinAlgError, ArithmeticError, ValueError)
+
+Answer = Forecasted | ForecastFailed
+
+
+class ForecasterStuck(RuntimeError):
+    """The model has not come back for so long that no more slices can be kept for it."""
+
+    exit_code = 70
+
+
+class _Question(Struct, frozen=True):
+    """A slice asked for, and when, in exchange seconds."""
+
+    open_ms: int
+    asked: float
+
+
+class Forecaster:
+    """`deliver` is called on the event loop that made this. Counters are exact between two turns of the loop.
+
+    Of `asked`, `answered` were delivered as forecasts, `failed` as failures; `late` were replaced or dropped.
+    `seconds` is what the last inference took.
+    """
+
+    def __init__(self, model: Model, settings: Settings, clock: Clock, deliver: Callable[[Answer], None]) -> None:
+        self._model = model
+        self._settings = settings
+        self._clock = clock
+        self._deliver = deliver
+        self._loop = asyncio.get_running_loop()
+        self._panels: deque[Panel] = deque()
+        self._question: _Question | None = None
+        self._newest_ms = 0
+        self._trouble = ""  # of slices absorbed since the last answer; the worker's alone
+        self._closing = False
+        self._something = threading.Condition()
+        self._died: asyncio.Future[None] = self._loop.create_future()
+        self.asked = self.answered = self.late = self.failed = 0
+        self.seconds = 0.0
+        self._thread = threading.Thread(target=self._work, name="forecaster", daemon=True)
+        self._thread.start()
+
+    def observe(self, panel: Panel) -> None:
+        """Hands over the next slices; they are absorbed in order before the next answer. The panel is not copied."""
+        with self._something:
+            if len(self._panels) >= PANELS_MAX:
+                self._fail(ForecasterStuck(f"{PANELS_MAX} batches of slices wait for the model: it does not come back"))
+                return
+            self._panels.append(panel)
+            self._something.notify()
+
+    def infer(self, open_ms: int) -> None:
+        """Asks for this slice; a question that still waits is forgotten."""
+        self.asked += 1
+        self._newest_ms = max(self._newest_ms, open_ms)
+        with self._something:
+            if self._question is not None:
+                self.late += 1
+            self._question = _Question(open_ms, self._clock.seconds())
+            self._something.notify()
+
+    async def watch(self) -> None:
+        """Waits as long as the worker lives; raises what ended it."""
+        await asyncio.shield(self._died)
+
+    def close(self) -> None:
+        """Ends the worker after what it is doing; one that hangs is left behind, it ends with the process."""
+        with self._something:
+            self._closing = True
+            self._something.notify()
+        self._thread.join(timeout=JOIN_S)
+
+    # -- on the worker thread
+
+    def _work(self) -> None:
+        try:
+            while self._turn():
+                pass
+        except BaseException as why:  # noqa: BLE001  nothing is answered here: the daemon ends with it
+            self._tell_loop(self._fail, why)
+
+    def _turn(self) -> bool:
+        """Absorbs what waits and answers the question, if there is one. False when it is time to end."""
+        with self._something:
+            while not (self._closing or self._panels or self._question):
+                self._something.wait()
+            if self._closing:
+                return False
+            panels, question = list(self._panels), self._question
+            self._panels.clear()
+            self._question = None
+        began = self._clock.monotonic()
+        for panel in panels:  # every one, whatever became of the one before
+            try:
+                self._model.observe(panel)
+            except NUMERIC as why:
+                self._trouble = f"{type(why).__name__}: {why}"
+        if question is not None:
+            answer = self._answer(question.open_ms, began)
+            self._tell_loop(self._tell, question, answer, self._clock.monotonic() - began)
+        return True
+
+    def _answer(self, open_ms: int, began: float) -> Answer:
+        trouble, self._trouble = self._trouble, ""
+        if trouble:
+            return ForecastFailed(open_ms, trouble)
+        try:
+            inferred = self._model.infer()
+        except NUMERIC as why:
+            return ForecastFailed(open_ms, f"{type(why).__name__}: {why}")
+        refusal = refused(inferred, open_ms)
+        if refusal:
+            return ForecastFailed(open_ms, refusal)
+        forecast = Forecast(open_ms, inferred.returns, inferred.volatility, inferred.gain)
+        return Forecasted(forecast, self._clock.monotonic() - began)
+
+    def _tell_loop(self, call: Callable[..., None], *arguments: object) -> None:
+        if not self._closing:
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    # -- on the event loop
+
+    def _tell(self, question: _Question, answer: Answer, seconds: float) -> None:
+        if self._closing:
+            return
+        self.seconds = seconds
+        over_budget = self._clock.seconds() - question.asked > self._settings.budget_s
+        if question.open_ms < self._newest_ms or over_budget:
+            self.late += 1
+        elif isinstance(answer, ForecastFailed):
+            self.failed += 1
+            self._deliver(answer)
+        else:
+            self.answered += 1
+            self._deliver(answer)
+
+    def _fail(self, why: BaseException) -> None:
+        if not self._died.done():
+            self._died.set_exception(why)
+
+
+def refused(inferred: Inferred, open_ms: int) -> str:
+    """Why this cannot be used as a forecast of the slice (C6); "" when it can."""
+    if inferred.open_ms != open_ms:
+        return f"the model stands at slice {inferred.open_ms}"
+    known = inferred.returns[~np.isnan(inferred.returns)]
+    if not len(known):
+        return "nothing was inferred"
+    largest = float(np.abs(known).max())
+    if not largest <= RETURN_MAX:
+        return f"an inferred return of {largest:g}"
+    for name in ("volatility", "gain"):
+        values = getattr(inferred, name)
+        if values is not None and np.isinf(values).any():
+            return f"an infinite {name}"
+    return ""
+
+
+def check_universe(model_symbols: Sequence[str], wanted: Sequence[str]) -> None:
+    """BadModel unless both name the same coins, in whatever order (C7)."""
+    missing = sorted(set(wanted) - set(model_symbols))
+    extra = sorted(set(model_symbols) - set(wanted))
+    if missing or extra:
+        raise BadModel(
+            f"the model is for another universe: it lacks {', '.join(missing) or 'nothing'},"
+            f" it also has {', '.join(extra) or 'nothing'}"
+        )

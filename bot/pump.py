@@ -1,0 +1,232 @@
+"""The pump of paper and live: takes events in one order, feeds the engine, and has its wishes done.
+
+Every event goes through `_take`: the engine handles it, event and commands go to the journal, and only when an
+intent is on disk does the order leave (write before you act). Reports, candles, answers and timers come back as
+events through `post`. Nothing slow happens here: inference, disk and REST have their own threads and tasks.
+"""
+
+import asyncio
+import hashlib
+from collections import deque
+from typing import Protocol
+
+from msgspec import Struct
+
+from bot.core.commands import AnyCommand, Approved, Cancel, Confirm, Fetch, Infer, Note, Query, Submit, WakeAt
+from bot.core.engine import Engine
+from bot.core.events import AnyEvent, CandleClosed, Filled, Forecasted, History, Reconciled, Rejected, Wake
+from bot.core.snapshot import State
+from bot.edge.broker import PaperBroker
+from bot.edge.clock import Clock
+from bot.edge.encoding import encode_commands
+from bot.edge.forecaster import Forecaster
+from bot.edge.journal import Journal
+from bot.edge.metrics import Metrics
+
+
+SWITCH_S = 0.0002  # a busy loop must not starve the journal and the model of their turns
+
+
+class Counts(Struct):
+    """What a run did, for its last word."""
+
+    slices: int = 0
+    slices_late: int = 0
+    decisions: int = 0
+    orders: int = 0
+    fills: int = 0
+    rejected: int = 0
+
+
+class Hands(Protocol):
+    """What the pump cannot do itself: start tasks, tell people, and settle a slice."""
+
+    def fetch(self, wanted: Fetch) -> None: ...
+
+    def confirm(self, wanted: Confirm) -> None: ...
+
+    def note(self, note: Note) -> None: ...
+
+    async def slice_settled(self) -> None:
+        """The newest slice is decided, or will not be."""
+        ...
+
+
+class Pump:
+    def __init__(
+        self,
+        engine: Engine,
+        journal: Journal,
+        broker: PaperBroker,
+        forecaster: Forecaster | None,
+        clock: Clock,
+        metrics: Metrics,
+        hands: Hands,
+    ) -> None:
+        self.engine = engine
+        self.counts = Counts()
+        self._journal = journal
+        self._broker = broker
+        self._forecaster = forecaster
+        self._clock = clock
+        self._metrics = metrics
+        self._hands = hands
+        self._inbox: deque[AnyEvent] = deque()
+        self._ready = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms = 0
+        self._observed_ms = 0
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._slice_took = 0.0
+        self.decision_seconds = 0.0
+        self.slice_outcome = ""
+        self.slice_orders = 0
+
+    @property
+    def digest(self) -> str:
+        """A hash of every command so far: equal runs have equal digests."""
+        return self._digest.hexdigest()
+
+    @property
+    def depth(self) -> int:
+        """Events waiting."""
+        return len(self._inbox)
+
+    def post(self, event: AnyEvent) -> None:
+        """Takes one event in; it is handled in turn."""
+        self._inbox.append(event)
+        self._ready.set()
+
+    async def run(self) -> None:
+        """Handles events for ever."""
+        while True:
+            await self._ready.wait()
+            self._ready.clear()
+            self._idle.clear()
+            while self._inbox:
+                await self.take(self._inbox.popleft())
+            self._idle.set()
+
+    async def drain(self) -> None:
+        """Waits until everything posted so far is handled."""
+        while self._inbox or not self._idle.is_set():
+            await self._idle.wait()
+            await asyncio.sleep(0)
+
+    async def take(self, event: AnyEvent) -> None:
+        """One event through the engine, the journal and the hands."""
+        engine, now_ms = self.engine, self._clock.now_ms()
+        newest_ms, decided_ms = engine.window.newest_ms, engine.decided_ms
+        began = self._clock.monotonic()
+        if isinstance(event, CandleClosed):
+            lag_ms = now_ms - event.candle.open_ms - engine.setup.interval_ms
+            self._metrics.candle_closed(lag_ms / 1000)
+        commands = engine.handle(event, now_ms)
+        self._journal.append(now_ms, event, commands)
+        self._metrics.journal_rows()
+        if commands:
+            self._digest.update(encode_commands(commands))
+        orders = [command.order for command in commands if isinstance(command, Submit)]
+        self.slice_orders = len(orders)
+        if orders:
+            await self._send(orders)
+        for command in commands:
+            self._act(command)
+        self._count(event)
+        took = self._clock.monotonic() - began
+        if engine.window.newest_ms != newest_ms and not isinstance(event, (Reconciled, History)):
+            self._slice_closed(now_ms, took)
+        if engine.decided_ms != decided_ms and not isinstance(event, Reconciled):
+            self._decided(event, took)
+            await self._hands.slice_settled()
+
+    async def _send(self, orders: list[Approved]) -> None:
+        """The intents are on disk before the first order leaves; JournalFull and the like stop them all."""
+        started = self._clock.monotonic()
+        await self._journal.sync()
+        self._metrics.synced(self._clock.monotonic() - started)
+        for order in orders:
+            self._broker.submit(order)
+            self._metrics.order(order.side, State.INTENT)
+        self.counts.orders += len(orders)
+
+    def _act(self, command: AnyCommand) -> None:
+        match command:
+            case Infer(open_ms):
+                self._infer(open_ms)
+            case Cancel(client_id, symbol):
+                self._broker.cancel(client_id, symbol)
+            case Query(client_id, symbol):
+                self._broker.query(client_id, symbol)
+            case Fetch():
+                self._hands.fetch(command)
+            case Confirm():
+                self._hands.confirm(command)
+            case WakeAt(time_ms):
+                self._wake_at(time_ms)
+            case Note():
+                self._hands.note(command)
+            case Submit():
+                pass  # already sent, behind the journal
+
+    def _infer(self, open_ms: int) -> None:
+        assert self._forecaster is not None, "a strategy that wants forecasts was started without a model"
+        self._forecaster.observe(self.engine.window.panel(self._observed_ms))
+        self._observed_ms = open_ms
+        self._forecaster.infer(open_ms)
+
+    def _wake_at(self, time_ms: int) -> None:
+        """Keeps the earliest timer: the engine asks again for what comes later."""
+        if self._timer and self._timer_ms <= time_ms:
+            return
+        if self._timer:
+            self._timer.cancel()
+        delay = max(0.0, (time_ms - self._clock.now_ms()) / 1000 / self._clock.speed)
+        self._timer_ms = time_ms
+        self._timer = asyncio.get_running_loop().call_later(delay, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._clock.now_ms() < self._timer_ms:
+            self._wake_at(self._timer_ms)  # the clock was set back a little: not yet
+        else:
+            self.post(Wake())
+
+    # -- counting
+
+    def _slice_closed(self, now_ms: int, took: float) -> None:
+        engine = self.engine
+        late = now_ms - engine.window.newest_ms - engine.setup.interval_ms > engine.setup.soft_limit_ms
+        self._slice_took = took
+        self.counts.slices += 1
+        self.counts.slices_late += late
+        missed = now_ms - engine.window.newest_ms - engine.setup.interval_ms > engine.setup.limits.stale_after_ms
+        whole = "partial" if engine.missing.any() else "complete"
+        self.slice_outcome = "missed" if missed else "late" if late else whole
+        self._metrics.slice_decided(self.slice_outcome, 1.0 - float(engine.missing.mean()))
+
+    def _decided(self, event: AnyEvent, took: float) -> None:
+        """From the closing frame to orders in the broker's hands, the inference left out."""
+        forecasted = isinstance(event, Forecasted)
+        self.counts.decisions += 1
+        self.decision_seconds = took + self._slice_took if forecasted else took
+        self._metrics.decided(self.decision_seconds)
+        if isinstance(event, Forecasted):
+            self._metrics.inferred(event.seconds)
+
+    def _count(self, event: AnyEvent) -> None:
+        match event:
+            case Filled(side=side):
+                self.counts.fills += 1
+                self._metrics.fill(side)
+            case Rejected(client_id=client_id):
+                self.counts.rejected += 1
+                order = self.engine.orders.get(client_id)
+                if order:
+                    self._metrics.order(order.side, State.REJECTED)
+
+    def close(self) -> None:
+        """No more timers."""
+        if self._timer:
+            self._timer.cancel()

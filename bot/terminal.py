@@ -1,0 +1,89 @@
+"""The live table of `lacuna demo`: equity, what is held, the strongest divergences, what was done and why."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from bot.daemon import Daemon
+from bot.readings import status_of
+
+EVERY_S = 0.5
+ROWS = 8
+
+
+async def show(daemon: Daemon, console: Console) -> None:
+    """Redraws until cancelled."""
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        while True:
+            live.update(picture(status_of(daemon)), refresh=True)
+            await asyncio.sleep(EVERY_S)
+
+
+def picture(status: dict[str, Any]) -> Group:
+    """One frame."""
+    if "equity" not in status:
+        return Group(Text(f"lacuna {status['version']}: {status['ready']} …", style="dim"))
+    return Group(_headline(status), _tables(status), _last_words(status))
+
+
+def _headline(status: dict[str, Any]) -> Text:
+    account = status["equity"]
+    change = account["equity"] / account["start"] - 1
+    parts = [
+        ("lacuna ", "bold"),
+        (f"{_clock(status['now_ms'])}  ", "dim"),
+        (f"{account['equity']:,.2f} {status['quote']} ", "bold"),
+        (f"{change:+.2%}  ", "green" if change >= 0 else "red"),
+        (f"exposure {account['exposure']:.0%}  fees {account['fees']:,.2f}  drawdown {account['drawdown']:.2%}  ", ""),
+        (status["risk"]["state"], "green" if status["risk"]["state"] == "RUNNING" else "yellow"),
+    ]
+    if status["ready"]:
+        parts.append((f"  not ready: {status['ready']}", "yellow"))
+    return Text.assemble(*parts)
+
+
+def _tables(status: dict[str, Any]) -> Table:
+    grid = Table.grid(padding=(0, 3))
+    positions = _table("held", "share", "profit")
+    for row in status["positions"][:ROWS]:
+        colour = "green" if row["profit"] >= 0 else "red"
+        positions.add_row(row["symbol"], f"{row['weight']:.1%}", Text(f"{row['profit']:+.2f}", style=colour))
+    divergences = _table("divergence", "inferred", "actual", "gap")
+    for row in status["divergences"][:ROWS]:
+        values = (f"{row['inferred']:+.2%}", f"{row['actual']:+.2%}", f"{row['divergence']:+.2%}")
+        divergences.add_row(row["symbol"], *values)
+    orders = _table("orders", "side", "state", "why")
+    for row in status["orders"][:ROWS]:
+        orders.add_row(row["symbol"], row["side"], row["state"], row["reason"])
+    slices = _table("slice", "coins", "decided in")
+    for row in status["slices"][:ROWS]:
+        coins = f"{row['present']}/{row['total']}"
+        slices.add_row(_clock(row["open_ms"]), coins, f"{row['decision_s'] * 1000:.2f} ms")
+    grid.add_row(positions, divergences, orders, slices)
+    return grid
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="left" if name in ("side", "state", "why") else "right", no_wrap=True)
+    return table
+
+
+def _last_words(status: dict[str, Any]) -> Text:
+    inference = status["inference_ms"]
+    spent = f"decision {status['decision_ms']:.2f} ms" + (f", inference {inference:.2f} ms" if inference else "")
+    faults = "  ".join(f"{fault} x{times}" for fault, times in status["fault_counts"].items()) or "none"
+    lines = [f"{spent}   faults: {faults}   journal: {status['journal']['rows']} rows"]
+    lines += [f"{_clock(note['time_ms'])} {note['code']}: {note['text']}"[:160] for note in status["notes"][:3]]
+    return Text("\n".join(lines), style="dim")
+
+
+def _clock(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%m-%d %H:%M:%S")

@@ -1,0 +1,317 @@
+"""The closed forms: equal-weight market, ridge, and the exponentially weighted Gaussian conditional.
+
+Each infers every coin's return of the newest slice from all the others, as if the coin alone were hidden, and
+gives it in raw units. Absent coins are hidden with it and get NaN.
+
+N coins  K entries: N, or 2 N with the slice before.
+"""
+
+import copy
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.core.market import Floats
+from models.closed_form import ClosedForm, taken_gain
+from models.conditional import Moments, infer_each, precision_of
+from models.dataset import MeanSquare, Returns, standardised
+from models.model import Arrays, BadModel, taken
+
+CLIP = 8.0
+RIDGE_PENALTY = 0.05
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+class Market(ClosedForm):
+    """The equal-weight mean of the other coins that are present, in units of each coin's `deviation` [N].
+
+    Without one every coin counts as equally wild: the plain mean of the raw returns.
+    """
+
+    architecture = "market"
+
+    def __init__(
+        self,
+        symbols: tuple[str, ...],
+        interval_ms: int,
+        deviation: Floats | None = None,
+        gain: Floats | None = None,
+        fitted_ms: int = 0,
+    ) -> None:
+        super().__init__(symbols, interval_ms, gain, fitted_ms)
+        self.deviation = np.ones(len(symbols)) if deviation is None else deviation
+        self._clip = np.inf if deviation is None else CLIP  # a raw return is no multiple of anything
+
+    def _advance(self, returns: Returns) -> Floats:
+        known = returns.real & (self.deviation > 0)
+        x = standardised(returns.values, self.deviation, known, self._clip)
+        others = known.sum(axis=1, keepdims=True) - 1
+        mean = (x.sum(axis=1, keepdims=True) - x) / np.maximum(others, 1)
+        inferred: Floats = np.where(known & (others > 0), mean * self.deviation, np.nan)
+        return inferred
+
+    def _fitted(self) -> Arrays:
+        return {"deviation": self.deviation.copy()}
+
+    @classmethod
+    def load(
+        cls,
+        symbols: tuple[str, ...],
+        interval_ms: int,
+        fitted_ms: int,
+        settings: Mapping[str, Any],
+        tensors: Mapping[str, NDArray[Any]],
+    ) -> "Market":
+        """The model of a folder."""
+        coins = len(symbols)
+        return cls(symbols, interval_ms, taken(tensors, "deviation", (coins,)), taken_gain(tensors, coins), fitted_ms)
+
+
+class Ridge(ClosedForm):
+    """Ridge regression of each coin on the others, with a fixed correlation and each coin's `deviation` [N].
+
+    `precision` [N, N] is the inverse of correlation + penalty x identity: all N regressions in one matrix.
+    """
+
+    architecture = "ridge"
+
+    def __init__(
+        self,
+        symbols: tuple[str, ...],
+        interval_ms: int,
+        deviation: Floats,
+        precision: Floats,
+        gain: Floats | None = None,
+        fitted_ms: int = 0,
+    ) -> None:
+        super().__init__(symbols, interval_ms, gain, fitted_ms)
+        self.deviation = deviation
+        self.precision = precision
+
+    def _advance(self, returns: Returns) -> Floats:
+        known = returns.real & (self.deviation > 0)
+        x = standardised(returns.values, self.deviation, known, CLIP)
+        return infer_each(self.precision, x, known, len(self.symbols)) * self.deviation
+
+    def _fitted(self) -> Arrays:
+        return {"deviation": self.deviation.copy(), "precision": self.precision.copy()}
+
+    @classmethod
+    def load(
+        cls,
+        symbols: tuple[str, ...],
+        interval_ms: int,
+        fitted_ms: int,
+        settings: Mapping[str, Any],
+        tensors: Mapping[str, NDArray[Any]],
+    ) -> "Ridge":
+        """The model of a folder."""
+        coins = len(symbols)
+        deviation, precision = taken(tensors, "deviation", (coins,)), taken(tensors, "precision", (coins, coins))
+        if not (precision.diagonal() > 0).all():
+            raise BadModel("the array precision is no inverse of a covariance: fit the model again")
+        return cls(symbols, interval_ms, deviation, precision, taken_gain(tensors, coins), fitted_ms)
+
+
+class GaussianSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Hyperparameters of the Gaussian.
+
+    `lags` 1 adds the slice before, the coin's own return in it included. `penalty` is added to the correlation's
+    diagonal. `clip` bounds a return in multiples of its scale. `known_min` real returns make a coin known.
+    """
+
+    lags: int = 1
+    half_life_days: float = 7.0
+    refresh_minutes: int = 60
+    penalty: float = 0.2
+    clip: float = CLIP
+    trailing_hours: float = 4.0
+    long_run_days: float = 30.0
+    known_min: int = 60
+
+    def __post_init__(self) -> None:
+        if self.lags not in (0, 1):
+            raise ValueError(f"lags must be 0 or 1, not {self.lags}")
+        if self.refresh_minutes < 1 or self.known_min < 1:
+            raise ValueError("refresh_minutes and known_min must be 1 or more")
+        for name in ("half_life_days", "penalty", "clip", "trailing_hours", "long_run_days"):
+            value = getattr(self, name)
+            if not 0 < value < 1e6:
+                raise ValueError(f"{name} must be above 0 and finite, not {value}")
+
+
+TRAILING_ROWS_MIN = 12  # at long intervals few returns lie within the trailing hours
+TRAILING_PRIOR = 5.0  # returns' worth of the long-run deviation: also the floor under a coin that stood still
+PAIR_PRIOR = 30.0  # rows of no correlation: tames pairs seldom seen together
+
+
+class Gaussian(ClosedForm):
+    """Conditional mean under an exponentially weighted Gaussian that is updated by every slice.
+
+    Scale   of a coin: sqrt(trailing deviation x long-run deviation), from the slices before. The trailing one is
+            exponentially weighted with the mean age of a window of `trailing_hours`.
+    Refresh the correlation of the hours that are over is inverted once an hour of exchange time (`refresh_minutes`);
+            the rows of the hour that runs wait in `_x`, `_known`. Memory is thereby bounded.
+    Weights age by the slice, not by the clock: what was known before a gap is not forgotten in it.
+    """
+
+    architecture = "gaussian"
+
+    def __init__(
+        self,
+        symbols: tuple[str, ...],
+        interval_ms: int,
+        settings: GaussianSettings | None = None,
+        gain: Floats | None = None,
+        fitted_ms: int = 0,
+    ) -> None:
+        super().__init__(symbols, interval_ms, gain, fitted_ms)
+        self._s = s = settings or GaussianSettings()
+        coins = len(symbols)
+        entries = coins * (1 + s.lags)
+        trailing_rows = max(TRAILING_ROWS_MIN, s.trailing_hours * HOUR_MS / interval_ms / 2)
+        self.warmup = int(s.trailing_hours * HOUR_MS / interval_ms) + 2
+        self._trailing = MeanSquare(coins, trailing_rows)
+        self._long_run = MeanSquare(coins, s.long_run_days * DAY_MS / interval_ms)
+        self._moments = Moments(entries, float(0.5 ** (interval_ms / (s.half_life_days * DAY_MS))))
+        self._precision = np.eye(entries)
+        self._learned = np.zeros(coins, dtype=np.bool_)
+        self._period = -1
+        self._x = np.zeros((0, entries))
+        self._known = np.zeros((0, entries), dtype=np.bool_)
+        self._last_x = np.zeros(coins)
+        self._last_known = np.zeros(coins, dtype=np.bool_)
+
+    def settings(self) -> dict[str, Any]:
+        return dict(msgspec.to_builtins(self._s))
+
+    def _advance(self, returns: Returns) -> Floats:
+        periods = returns.open_ms // (self._s.refresh_minutes * 60_000)
+        starts = [0, *(np.flatnonzero(np.diff(periods)) + 1).tolist(), len(returns)]
+        blocks = [
+            self._advance_within(returns.rows(start, stop), int(periods[start]))
+            for start, stop in itertools.pairwise(starts)
+        ]
+        return np.vstack(blocks)
+
+    def _advance_within(self, returns: Returns, period: int) -> Floats:
+        """Rows of one refresh period."""
+        if period != self._period:
+            self._moments.absorb(self._x, self._known)
+            self._x, self._known = self._x[:0], self._known[:0]
+            self._period = period
+            self._refresh()
+        x, scale, known = self._scaled(returns)
+        real = known
+        if self._s.lags:
+            x, known = self._lagged(x, known, returns)
+        inferred = infer_each(self._precision, x, known, len(self.symbols)) * scale
+        some = real.any(axis=1)  # minutes without the exchange teach nothing
+        self._x = np.vstack((self._x, x[some]))
+        self._known = np.vstack((self._known, known[some]))
+        return np.where(self._learned, inferred, np.nan)
+
+    def _refresh(self) -> None:
+        """The precision of what the moments hold, and which coins they hold enough of."""
+        correlation = self._moments.correlation(-self._s.penalty / 2, PAIR_PRIOR)
+        self._precision = precision_of(correlation, self._s.penalty)
+        self._learned = self._moments.weights.diagonal()[: len(self.symbols)] >= self._s.known_min
+
+    def _scaled(self, returns: Returns) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        """Returns over their scales, the scales, and where a coin is both real and known well enough; all [T, N].
+
+        A coin that is not yet known still teaches its deviation, by returns as they are.
+        """
+        shape = returns.values.shape
+        scale, known = np.empty(shape), np.empty(shape, dtype=np.bool_)
+        for row in range(len(returns)):
+            values, real = returns.values[row], returns.real[row]
+            long_run = self._long_run.value()
+            scale[row] = np.sqrt(np.sqrt(self._trailing.value(long_run, TRAILING_PRIOR) * long_run))
+            fit = (self._long_run.counts >= self._s.known_min) & (scale[row] > 0)
+            known[row] = real & fit
+            bound = np.where(fit, self._s.clip * scale[row], np.inf)
+            values = np.clip(values, -bound, bound)
+            self._trailing.absorb(values, real)
+            self._long_run.absorb(values, real)
+        return standardised(returns.values, scale, known, self._s.clip), scale, known
+
+    def _lagged(self, x: Floats, known: NDArray[np.bool_], returns: Returns) -> tuple[Floats, NDArray[np.bool_]]:
+        """Rows [T, 2 N]: each with the one before, not known where a hole lies between."""
+        before = np.vstack((self._last_x, x[:-1]))
+        known_before = np.vstack((self._last_known, known[:-1])) & returns.follows[:, None]
+        self._last_x, self._last_known = x[-1].copy(), known[-1].copy()
+        return np.hstack((x, np.where(known_before, before, 0.0))), np.hstack((known, known_before))
+
+    def _fitted(self) -> Arrays:
+        """All that belongs to no place in time, the waiting rows folded in."""
+        whole = copy.copy(self)
+        whole._moments = copy.copy(self._moments)
+        whole._moments.absorb(self._x, self._known)
+        return whole._lasting()
+
+    def _lasting(self) -> Arrays:
+        arrays = {
+            "moments.products": self._moments.products,
+            "moments.weights": self._moments.weights,
+            "trailing.sums": self._trailing.sums,
+            "trailing.counts": self._trailing.counts,
+            "long_run.sums": self._long_run.sums,
+            "long_run.counts": self._long_run.counts,
+        }
+        return {name: array.copy() for name, array in arrays.items()}
+
+    def _adopt(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Takes what `_lasting` gave. BadModel, and nothing changed, when something does not fit."""
+        coins, entries = (len(self.symbols),), self._x.shape[1:] * 2
+        shapes = {"moments": entries, "trailing": coins, "long_run": coins}
+        found = {name: taken(arrays, name, shapes[name.partition(".")[0]]) for name in self._lasting()}
+        if min(array.min(initial=0.0) for name, array in found.items() if name != "moments.products") < 0:
+            raise BadModel("a sum of squares or a count is negative: fit the model again")
+        self._moments.products, self._moments.weights = found["moments.products"], found["moments.weights"]
+        self._trailing.sums, self._trailing.counts = found["trailing.sums"], found["trailing.counts"]
+        self._long_run.sums, self._long_run.counts = found["long_run.sums"], found["long_run.counts"]
+        self._refresh()
+
+    def _memory(self) -> Arrays:
+        return self._lasting() | {
+            "period": np.array([self._period], dtype=np.int64),
+            "waiting.x": self._x.copy(),
+            "waiting.known": self._known.astype(np.uint8),
+            "last.x": self._last_x.copy(),
+            "last.known": self._last_known.astype(np.uint8),
+        }
+
+    def _recall(self, state: Mapping[str, NDArray[Any]]) -> None:
+        coins, entries = len(self.symbols), self._x.shape[1]
+        waiting = len(state["waiting.x"]) if "waiting.x" in state else 0
+        x, known = (taken(state, name, (waiting, entries)) for name in ("waiting.x", "waiting.known"))
+        last_x, last_known = (taken(state, name, (coins,)) for name in ("last.x", "last.known"))
+        period = int(taken(state, "period", (1,))[0])
+        self._adopt(state)
+        self._x, self._known = x, known.astype(np.bool_)
+        self._last_x, self._last_known = last_x, last_known.astype(np.bool_)
+        self._period = period
+
+    @classmethod
+    def load(
+        cls,
+        symbols: tuple[str, ...],
+        interval_ms: int,
+        fitted_ms: int,
+        settings: Mapping[str, Any],
+        tensors: Mapping[str, NDArray[Any]],
+    ) -> "Gaussian":
+        """The model of a folder: it knows what it was fitted on and stands nowhere in time."""
+        try:
+            checked = msgspec.convert(settings, GaussianSettings)
+        except msgspec.ValidationError as why:
+            raise BadModel(f"settings: {why}") from why
+        model = cls(symbols, interval_ms, checked, taken_gain(tensors, len(symbols)), fitted_ms)
+        model._adopt(tensors)
+        return model
