@@ -43,7 +43,8 @@ class Moments:
         own = self.weights.diagonal()
         square = self.products.diagonal() / np.where(own > 0, own, 1.0)
         spread = np.sqrt(np.where(square > 0, square, np.inf))
-        found = self.products / (self.weights + shrink) / spread[:, None] / spread[None, :]
+        pairs = self.weights + shrink
+        found = self.products / np.where(pairs > 0, pairs, 1.0) / spread[:, None] / spread[None, :]
         np.fill_diagonal(found, 1.0)
         if is_positive(found, floor):
             return found

@@ -29,7 +29,7 @@ MILLISECONDS = (946_684_800_000, 4_102_444_800_000)  # from 2000 to 2100
 class BadCandles(ValueError):
     """A candle folder that cannot be used; the text says which file, what is wrong and what to do."""
 
-    exit_code = 78
+    exit_code = 74
 
 
 class Column(Struct, frozen=True, eq=False):
@@ -91,6 +91,7 @@ class _Files:
     def times(self) -> Iterator[Integers]:
         for symbol in self.symbols:
             path = self._paths[symbol]
+            _columns(path)  # a file without timestamp is readable, and must not be called otherwise
             yield _times(path, _read(path, ["timestamp"]))
 
     def read(self, symbol: str) -> Column:

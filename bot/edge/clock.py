@@ -1,9 +1,13 @@
 """The only clock: exchange time for names and deadlines, monotonic time for durations.
 
 `now_ms` is the exchange's time: monotonic time since an anchor plus the offset that server-time
-samples measured, so a step of the wall clock moves nothing. `speed` is above 1 only against a
+samples measured, so a step of the wall clock moves nothing (fault T1). `speed` is above 1 only against a
 simulated exchange, whose minutes are that much shorter; every duration in the bot is in exchange
 seconds and goes through `sleep`, so nothing else knows the speed.
+
+Monotonic time is Linux's CLOCK_BOOTTIME where there is one: it counts a suspended machine's sleep too, so that
+on waking the exchange's time is right and every age is what it is (T4). A sleep in progress does not: it ends
+as much later, which is how a stall is seen.
 """
 
 import asyncio
@@ -12,6 +16,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
+
+
+def uptime() -> float:
+    """Seconds on a clock that is never stepped and, on Linux, does not stop with the machine."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class Sample(Struct, frozen=True):
@@ -33,7 +42,7 @@ class Clock:
         self,
         speed: float = 1.0,
         start_ms: int | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = uptime,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.speed = speed

@@ -1,125 +1,168 @@
 """REST through ccxt: the exchange's time, rules, candles and touch. Reads only; there is no signer.
 
-Times   candles whose close is not before the server's time are still running and are dropped (fault F16).
-Pages   1,000 candles each, asked from the newest known open on; whatever comes back, in whatever order and
-        overlap, ends as one sorted set (F17).
-Limits  half of the exchange's weight at most, counted in its own fixed minutes of exchange time; after 429 or 418
-        nothing is sent before Retry-After ends (A1, A2). ccxt's own throttler follows the wall clock (T1) and is off.
-Errors  RestError, rebuilt without URL and headers (S1).
+Times   candles whose close is not safely before the server's time are still running and are left out (fault F16).
+Pages   1,000 candles each; whatever comes back, in whatever order, overlap and number, what is still missing is asked
+        for again, so that the set in the end is that of one perfect answer (F17).
+Limits  a share of the exchange's weight; after 429 or 418 nothing is sent before Retry-After ends (A1, A2). ccxt's own
+        throttler follows the wall clock (T1) and is off. Its implicit calls load no markets.
+Errors  RestError, rebuilt without URL and headers (S1); NotListed for pairs the exchange does not have.
 """
 
 import asyncio
+import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from bot.config import Exchange, Feed
 from bot.core.market import Candle, Instrument, compact
 from bot.edge.clock import SAMPLES, Clock, Sample
+from bot.edge.weight import Banned, Weight
 from bot.exchanges.binance import BadFrame, Codec, decode_instruments
 
 PAGE = 1_000
 WEIGHT_A_MINUTE = 6_000
 KLINES_WEIGHT, TIME_WEIGHT, INFO_WEIGHT, TOUCH_WEIGHT = 2, 1, 20, 2
-TRIES = 3
+TRIES, BACKOFF_S = 3, 0.5
 AT_ONCE = 8
-TIMEOUT_MS = 10_000
+TIMEOUT_MS, TIMEOUT_WALL_MIN_MS = 10_000, 1_000
+LIMITED = (418, 429)
 DEFAULT_BAN_S = 60.0
+SKEW_MS = 250  # how far our idea of the server's time may be off before that is an alert of its own (T2)
+LEAD_CANDLES = 10  # an answer that begins too late is asked again from this much earlier
+NAMED_MAX = 400  # pairs that fit into one URL
+
+Kind = Literal["unreachable", "limited", "garbled", "refused"]
+T = TypeVar("T")
 
 
 class RestError(Exception):
-    """The exchange did not answer usefully. `kind` is "unreachable", "limited" or "refused"."""
+    """The exchange did not answer usefully; `retry_after` is the seconds it wants to be left alone."""
 
     exit_code = 74
 
-    def __init__(self, kind: str, text: str) -> None:
+    def __init__(self, kind: Kind, text: str, retry_after: float = 0.0) -> None:
         super().__init__(f"{kind}: {text}")
         self.kind = kind
+        self.retry_after = retry_after
 
 
 class Rest:
+    """`refused` counts rows of candles that were not sane, by reason."""
+
     def __init__(self, codec: Codec, exchange: Exchange, feed: Feed, clock: Clock) -> None:
+        self.refused: Counter[str] = Counter()
         self._codec = codec
         self._clock = clock
         self._url = exchange.rest_url.rstrip("/")
-        self._weight_max = int(WEIGHT_A_MINUTE * feed.rest_weight_share)
-        self._minute = 0
-        self._used = 0
-        self._banned_until = 0.0
+        self._weight = Weight(int(WEIGHT_A_MINUTE * feed.rest_weight_share), clock)
         self._gate = asyncio.Semaphore(AT_ONCE)
-        self._client: Any = None
+        self._made: Any = None
 
-    def _exchange(self) -> Any:
+    @property
+    def _client(self) -> Any:
         """ccxt's client, made at the first call: importing it takes a second."""
-        if self._client is None:
+        if self._made is None:
             import ccxt.async_support
 
-            options = {"fetchMarkets": {"types": ["spot"]}, "fetchMargins": False, "fetchCurrencies": False}
-            settings = {"enableRateLimit": False, "timeout": TIMEOUT_MS, "options": options}
-            self._client = ccxt.async_support.binance(settings)
-            for kind in ("public", "private"):
-                self._client.urls["api"][kind] = f"{self._url}/api/v3"
-        return self._client
+            timeout_ms = max(TIMEOUT_MS / self._clock.speed, TIMEOUT_WALL_MIN_MS)
+            self._made = ccxt.async_support.binance({"enableRateLimit": False, "timeout": timeout_ms})
+            self._made.urls["api"]["public"] = f"{self._url}/api/v3"
+            self._made.on_rest_response = self._on_answer
+        return self._made
+
+    def _on_answer(self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *request: Any) -> str:
+        """ccxt's hook for every answer, called before it judges the status: here the limits hear of it."""
+        lowered = {str(name).lower(): str(value) for name, value in headers.items()}
+        if code in LIMITED:
+            self._weight.ban(_seconds(lowered.get("retry-after", "")))
+        self._weight.heard(lowered.get("x-mbx-used-weight-1m", ""))
+        return body.strip()
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
+        if self._made is not None:
+            await self._made.close()
 
     async def sync_clock(self) -> float:
-        """Agrees the clock with the server by five samples; the move in ms. RestError when none could be trusted."""
-        samples = []
-        for _ in range(SAMPLES):
-            before = self._clock.monotonic()
-            answer = await self._ask(self._exchange().public_get_time, {}, TIME_WEIGHT)
-            after = self._clock.monotonic()
-            try:
-                samples.append(Sample(before, after, int(answer["serverTime"])))
-            except (TypeError, KeyError, ValueError) as why:
-                raise RestError("refused", "the server's time is no time") from why
+        """Agrees the clock with the server by five samples; the move in ms. RestError when none can be trusted (T6)."""
+        samples = [await self._ask(TIME_WEIGHT, self._sample, {}, lambda sample: sample) for _ in range(SAMPLES)]
         move = self._clock.agree(samples)
         if move is None:
             raise RestError("unreachable", "every answer about the time took too long")
         return move
 
-    async def instruments(self, symbols: tuple[str, ...]) -> tuple[Instrument, ...]:
-        """The rules of these symbols. BadFrame for a broken answer, KeyError naming what is not listed."""
-        answer = await self._ask(self._exchange().public_get_exchangeinfo, {}, INFO_WEIGHT)
+    async def _sample(self, params: dict[str, Any]) -> Sample:
+        before = self._clock.monotonic()
+        answer = await self._client.public_get_time(params)
+        after = self._clock.monotonic()
         try:
-            return decode_instruments(answer, symbols)
-        except BadFrame as why:
-            raise RestError("refused", why.reason) from why
+            return Sample(before, after, int(answer["serverTime"]))
+        except (TypeError, LookupError, ValueError) as why:
+            raise BadFrame("broken values") from why
+
+    async def instruments(self, symbols: tuple[str, ...]) -> tuple[Instrument, ...]:
+        """The rules of these symbols, in their order. NotListed names what the exchange does not have."""
+        named = {"symbols": json.dumps([compact(symbol) for symbol in symbols], separators=(",", ":"))}
+        asked = named if len(symbols) <= NAMED_MAX else {}
+        try:
+            return await self._rules(asked, symbols)
+        except RestError as why:
+            if why.kind != "refused" or not asked:
+                raise
+            return await self._rules({}, symbols)  # one unknown name spoils the question: the whole list names it
+
+    async def _rules(self, params: dict[str, Any], symbols: tuple[str, ...]) -> tuple[Instrument, ...]:
+        return await self._ask(
+            INFO_WEIGHT,
+            self._client.public_get_exchangeinfo,
+            params,
+            lambda answer: decode_instruments(answer, symbols),
+        )
 
     async def book_mid(self, symbol: str) -> float:
         """The middle between best bid and ask."""
-        answer = await self._ask(
-            self._exchange().public_get_ticker_bookticker, {"symbol": compact(symbol)}, TOUCH_WEIGHT
+        return await self._ask(
+            TOUCH_WEIGHT, self._client.public_get_ticker_bookticker, {"symbol": compact(symbol)}, _mid
         )
-        try:
-            mid = (float(answer["bidPrice"]) + float(answer["askPrice"])) / 2
-        except (TypeError, KeyError, ValueError) as why:
-            raise RestError("refused", "the touch is no touch") from why
-        if not 0 < mid < float("inf"):
-            raise RestError("refused", f"the touch of {symbol} is {mid}")
-        return mid
 
     async def candles(self, symbols: tuple[str, ...], start_ms: int, stop_ms: int) -> list[Candle]:
         """The closed candles with opens from `start_ms` to `stop_ms`, both included, sorted by time and symbol."""
-        found = await asyncio.gather(*(self._of_symbol(symbol, start_ms, stop_ms) for symbol in symbols))
-        return sorted((candle for some in found for candle in some), key=lambda one: (one.open_ms, one.symbol))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                asked = [tasks.create_task(self._of_symbol(symbol, start_ms, stop_ms)) for symbol in symbols]
+        except BaseExceptionGroup as group:
+            troubles, bugs = group.split(RestError)
+            if bugs or not troubles:
+                raise
+            raise troubles.exceptions[0] from None
+        return sorted((candle for one in asked for candle in one.result()), key=lambda one: (one.open_ms, one.symbol))
 
     async def _of_symbol(self, symbol: str, start_ms: int, stop_ms: int) -> list[Candle]:
-        interval_ms = self._codec.interval_ms
-        kept: dict[int, Candle] = {}
-        since_ms = start_ms
-        while since_ms <= stop_ms:
-            async with self._gate:
-                page = await self._page(symbol, since_ms, stop_ms)
-            closed_before = self._clock.now_ms() - interval_ms
-            fresh = [one for one in page if since_ms <= one.open_ms <= min(stop_ms, closed_before)]
-            kept |= {one.open_ms: one for one in fresh}
-            if not fresh:
-                break
-            since_ms = max(one.open_ms for one in fresh) + interval_ms
-        return [kept[open_ms] for open_ms in sorted(kept)]
+        """Asks for windows of a page; of what a window's answer lacks, for that again; an empty answer is a hole."""
+        step = self._codec.interval_ms
+        known: dict[int, Candle] = {}
+        missing = [(-(-start_ms // step) * step, min(stop_ms, self._newest_closed_ms()) // step * step)]
+        while missing:
+            first, last = missing.pop()
+            if first > last:
+                continue
+            window_end = min(last, first + (PAGE - 1) * step)
+            missing.append((window_end + step, last))
+            for lead in (0, LEAD_CANDLES):
+                async with self._gate:
+                    page = await self._page(symbol, first - lead * step, window_end)
+                closed_ms = self._newest_closed_ms()
+                fresh = {one.open_ms: one for one in page if start_ms <= one.open_ms <= min(stop_ms, closed_ms)}
+                new = fresh.keys() - known.keys()
+                known |= fresh
+                if any(first <= open_ms <= window_end for open_ms in new):
+                    missing += _gaps(first, window_end, step, known)
+                    break
+        return [known[open_ms] for open_ms in sorted(known)]
+
+    def _newest_closed_ms(self) -> int:
+        """No candle opened later than this has surely closed."""
+        return self._clock.now_ms() - SKEW_MS - self._codec.interval_ms
 
     async def _page(self, symbol: str, start_ms: int, stop_ms: int) -> list[Candle]:
         params = {
@@ -129,49 +172,72 @@ class Rest:
             "endTime": stop_ms,
             "limit": PAGE,
         }
-        rows = await self._ask(self._exchange().public_get_klines, params, KLINES_WEIGHT)
-        try:
-            return self._codec.decode_klines(symbol, rows)
-        except BadFrame as why:
-            raise RestError("refused", f"{symbol}: {why.reason}") from why
+        candles, refused = await self._ask(
+            KLINES_WEIGHT,
+            self._client.public_get_klines,
+            params,
+            lambda rows: self._codec.decode_klines(symbol, rows),
+        )
+        self.refused.update(bad.reason for bad in refused)
+        return candles
 
-    async def _ask(self, call: Callable[[dict[str, Any]], Awaitable[Any]], params: dict[str, Any], weight: int) -> Any:
-        """One GET within the limits, tried again a few times where that can help."""
-        import ccxt.async_support as ccxt
+    async def _ask(
+        self,
+        weight: int,
+        call: Callable[[dict[str, Any]], Awaitable[Any]],
+        params: dict[str, Any],
+        read: Callable[[Any], T],
+    ) -> T:
+        """One GET within the limits, its answer read; tried again a few times where that can help."""
+        import ccxt
 
-        for attempt in range(1, TRIES + 1):
-            await self._within_limits(weight)
+        trouble = RestError("unreachable", "not asked")
+        for attempt in range(TRIES):
+            if attempt:
+                await self._clock.sleep(BACKOFF_S * 2**attempt)
             try:
-                return await call(params)
-            except ccxt.DDoSProtection as why:
-                self._ban()
-                raise RestError("limited", type(why).__name__) from None
-            except (ccxt.OperationFailed, ccxt.ExchangeError) as why:
-                kind = "unreachable" if isinstance(why, ccxt.OperationFailed) else "refused"
-                if attempt == TRIES:
-                    raise RestError(kind, type(why).__name__) from None
-                await self._clock.sleep(attempt)
-        raise AssertionError("unreachable")
+                await self._weight.spend(weight)
+                answer = await call(params)
+                return read(answer)
+            except Banned as why:
+                raise RestError("limited", str(why), why.left_s) from None
+            except (ccxt.DDoSProtection, ccxt.RateLimitExceeded) as why:
+                raise RestError("limited", type(why).__name__, self._weight.banned_s) from None
+            except BadFrame as why:
+                trouble = RestError("garbled", str(why))
+            except ccxt.OperationFailed as why:
+                trouble = RestError("unreachable", type(why).__name__)
+            except ccxt.ExchangeError as why:
+                if type(why) is not ccxt.ExchangeError:  # the plain one is also a reply cut in the middle
+                    raise RestError("refused", type(why).__name__) from None
+                trouble = RestError("garbled", type(why).__name__)
+        raise trouble
 
-    async def _within_limits(self, weight: int) -> None:
-        """Waits for the end of a ban and for room in the present minute's weight."""
-        while True:
-            if (left := self._banned_until - self._clock.seconds()) > 0:
-                await self._clock.sleep(left)
-                continue
-            minute = self._clock.now_ms() // 60_000
-            if minute != self._minute:
-                self._minute, self._used = minute, 0
-            if self._used + weight <= self._weight_max:
-                self._used += weight
-                return
-            await self._clock.sleep_until((minute + 1) * 60_000)
 
-    def _ban(self) -> None:
-        headers = self._client.last_response_headers or {}
-        lowered = {str(name).lower(): value for name, value in headers.items()}
-        try:
-            seconds = float(lowered.get("retry-after", DEFAULT_BAN_S))
-        except ValueError:
-            seconds = DEFAULT_BAN_S
-        self._banned_until = self._clock.seconds() + seconds
+def _seconds(retry_after: str) -> float:
+    """What Retry-After asks for; a minute where it is missing or no number."""
+    return float(retry_after) if retry_after.isdecimal() else DEFAULT_BAN_S
+
+
+def _gaps(first: int, last: int, step: int, known: dict[int, Candle]) -> list[tuple[int, int]]:
+    """The runs of opens from `first` to `last` that are not known."""
+    found: list[tuple[int, int]] = []
+    begin: int | None = None
+    for open_ms in range(first, last + step, step):
+        if open_ms in known:
+            if begin is not None:
+                found.append((begin, open_ms - step))
+            begin = None
+        elif begin is None:
+            begin = open_ms
+    return found + ([(begin, last)] if begin is not None else [])
+
+
+def _mid(answer: Any) -> float:
+    try:
+        bid, ask = float(answer["bidPrice"]), float(answer["askPrice"])
+    except (TypeError, LookupError, ValueError) as why:
+        raise BadFrame("broken values") from why
+    if not 0 < bid <= ask < float("inf"):
+        raise BadFrame("impossible quote")
+    return (bid + ask) / 2

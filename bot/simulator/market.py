@@ -4,7 +4,7 @@ Time      the source's: row k is the minute that begins at its open_ms. The exch
 Forming   a candle is at its open for the first 3 s, then visits its low and high (the nearer way first), is at its
           close from second 54 on; volume and trades grow evenly. It always ends in exactly the source's candle.
 Absent    NaN in the source: nothing exists, neither candle nor quote. Volume 0: a minute without trades.
-Not told  by a source: quote volume (volume at the candle's average price), trades and taker volume are derived.
+Not told  by a source: quote volume (volume at the candle's average price) and trades, which are derived.
 Shapes    N symbols in the source's order; K of them chosen by an index array.
 End       a source with `end_ms` has nothing after it, and the exchange then falls silent.
 """
@@ -29,9 +29,13 @@ class Source(Protocol):
 
     symbols: tuple[str, ...]
     interval_ms: int
-    first_ms: int
     price_decimals: Integers
     volume_decimals: Integers
+
+    @property
+    def first_ms(self) -> int:
+        """No row that can still be had opens before it."""
+        ...
 
     @property
     def end_ms(self) -> int | None:
@@ -88,7 +92,6 @@ class Candles(NamedTuple):
     close: Floats
     volume: Floats
     quote_volume: Floats
-    taker_volume: Floats
     trades: Integers
     first_trade: Integers
     last_trade: Integers
@@ -104,7 +107,6 @@ class History(NamedTuple):
     close: Floats
     volume: Floats
     quote_volume: Floats
-    taker_volume: Floats
     trades: Integers
 
 
@@ -126,18 +128,12 @@ class Minute:
         self.absent: Mask = ~np.isfinite(self.close)
         self.volume: Floats = np.where(self.absent, 0.0, np.nan_to_num(volume))
         self.quote_volume = quote_volume_of(self.open, self.high, self.low, self.close, self.volume)
-        self.taker_volume = taker_volume_of(self.open, self.close, self.volume)
         self.trades = trades_of(self.quote_volume)
         self.trade_base = index * TRADES_MAX
 
 
 def quote_volume_of(opened: Floats, high: Floats, low: Floats, close: Floats, volume: Floats) -> Floats:
     return np.nan_to_num(volume * (opened + high + low + close) / 4.0)
-
-
-def taker_volume_of(opened: Floats, close: Floats, volume: Floats) -> Floats:
-    """Bought by takers: more of it in a minute that rose."""
-    return np.asarray(volume * (0.5 + 0.2 * np.nan_to_num(np.sign(close - opened))))
 
 
 def trades_of(quote_volume: Floats) -> Integers:
@@ -293,8 +289,7 @@ class Market:
         part = np.divide(volume, minute.volume, out=np.zeros_like(volume), where=traded)
         base = np.where(traded, minute.trade_base, -1)
         last = np.where(traded, base + trades - 1, -1)
-        quote, taker = minute.quote_volume * part, minute.taker_volume * part
-        return Candles(minute.open, high, low, price, volume, quote, taker, trades, base, last)
+        return Candles(minute.open, high, low, price, volume, minute.quote_volume * part, trades, base, last)
 
 
 def _finished(minute: Minute) -> Candles:
@@ -302,7 +297,7 @@ def _finished(minute: Minute) -> Candles:
     first = np.where(traded, minute.trade_base, -1)
     last = np.where(traded, first + minute.trades - 1, -1)
     prices = (minute.open, minute.high, minute.low, minute.close)
-    return Candles(*prices, minute.volume, minute.quote_volume, minute.taker_volume, minute.trades, first, last)
+    return Candles(*prices, minute.volume, minute.quote_volume, minute.trades, first, last)
 
 
 def _join(early: Candles | None, late: Candles | None) -> Candles | None:
@@ -316,7 +311,6 @@ def _join(early: Candles | None, late: Candles | None) -> Candles | None:
         np.where(np.isfinite(late.close), late.close, early.close),
         early.volume + late.volume,
         early.quote_volume + late.quote_volume,
-        early.taker_volume + late.taker_volume,
         early.trades + late.trades,
         np.where(early.first_trade >= 0, early.first_trade, late.first_trade),
         np.where(late.last_trade >= 0, late.last_trade, early.last_trade),
@@ -328,8 +322,8 @@ def _gathered(columns: list[Floats], interval_ms: int) -> History:
     open_ms, opened, high, low, close, volume = columns
     if not len(open_ms):
         none, zero = np.zeros(0, np.int64), np.zeros(0)
-        return History(none, zero, zero, zero, zero, zero, zero, zero, none)
-    quote, taker = quote_volume_of(opened, high, low, close, volume), taker_volume_of(opened, close, volume)
+        return History(none, zero, zero, zero, zero, zero, zero, none)
+    quote = quote_volume_of(opened, high, low, close, volume)
     trades = trades_of(quote)
     bucket = open_ms - open_ms % interval_ms
     first = np.flatnonzero(np.diff(bucket, prepend=-1))
@@ -342,6 +336,5 @@ def _gathered(columns: list[Floats], interval_ms: int) -> History:
         close[last],
         np.add.reduceat(volume, first),
         np.add.reduceat(quote, first),
-        np.add.reduceat(taker, first),
         np.add.reduceat(trades, first),
     )

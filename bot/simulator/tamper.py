@@ -1,18 +1,20 @@
 """What the faults of candles do to them: rows of the market, closing frames, pages of REST. Plain functions."""
 
 from itertools import count
+from typing import Any
 
 import numpy as np
 
-from bot.core.market import FIELDS, Floats, Panel, compact
+from bot.core.market import FIELDS, Floats, Panel
 from bot.simulator.faults import KINDS, Fault, Schedule
 from bot.simulator.market import Source
 from bot.simulator.wire import Kline, Row
 
 MEGABYTE = 1_048_576
-SHORT_PAGE, OVERLAP = 100, 3
+SHORT_PAGE = 100
+EARLIER = {"overlap": 3, "moved": 10}  # rows before the start that was asked for
 CLOSING = ("F8", "F9", "F10", "F11", "F12", "F18", "F19")
-_INSANE = {
+_INSANE: dict[str, dict[str, Any]] = {
     "nan": {"close": "NaN"},
     "null": {"open": "null"},
     "empty": {"close": '""'},
@@ -32,7 +34,6 @@ class TamperedSource:
         self.symbols = source.symbols
         self.interval_ms = source.interval_ms
         self.price_decimals, self.volume_decimals = source.price_decimals, source.volume_decimals
-        self._index = {symbol: at for at, symbol in enumerate(source.symbols)}
 
     @property
     def first_ms(self) -> int:
@@ -52,27 +53,26 @@ class TamperedSource:
         values = np.stack([getattr(panel, name) for name in FIELDS])
         present = panel.present.copy()
         for fault in faults:
-            rows = np.flatnonzero((panel.open_ms >= fault.start_ms) & (panel.open_ms < fault.end_ms))
-            at = [self._index[fault.symbol]] if fault.symbol in self._index else range(len(self.symbols))
-            cells = np.ix_(rows, list(at))
+            hit = (panel.open_ms >= fault.start_ms)[:, None] & (panel.open_ms < fault.end_ms)[:, None]
+            hit = hit & np.array([fault.symbol in ("", symbol) for symbol in self.symbols])
             if fault.number == "F20":
-                values[:4, *cells] *= fault.amount
+                values[:4] = np.where(hit, values[:4] * fault.amount, values[:4])
                 continue
-            present[cells] = False
+            present &= ~hit
             if fault.number == "F14":
-                values[:, *cells] = np.nan
+                values = np.where(hit, np.nan, values)
             else:
-                values[:4, *cells] = self._close_before(fault)[list(at)]
-                values[4, *cells] = 0.0
+                values[:4] = np.where(hit, self._close_before(fault), values[:4])
+                values[4] = np.where(hit, 0.0, values[4])
         o, h, l, c, v = values
         return Panel(panel.symbols, panel.interval_ms, panel.open_ms, o, h, l, c, v, present)
 
     def _close_before(self, fault: Fault) -> Floats:
         """The last price [N] before the fault's first candle; that candle's open where there is none."""
-        first = -(-fault.start_ms // self.interval_ms) * self.interval_ms
-        pair_of_rows = self._source.between(first - self.interval_ms, first + self.interval_ms)
-        opened = pair_of_rows.open[-1]
-        return np.where(np.isfinite(pair_of_rows.close[0]), pair_of_rows.close[0], opened) if len(opened) else opened
+        first_ms = -(-fault.start_ms // self.interval_ms) * self.interval_ms
+        rows = self._source.between(first_ms - self.interval_ms, first_ms + self.interval_ms)
+        before: Floats = np.where(np.isfinite(rows.close[0]), rows.close[0], rows.open[-1])
+        return before
 
 
 class Delivery:
@@ -84,12 +84,13 @@ class Delivery:
         self._turns = count()
         self._held: dict[tuple[str, str], Kline] = {}
 
-    def touched(self, now_ms: int) -> bool:
-        """Whether any closing frame of this moment may come otherwise than usual."""
-        return bool(self._held) or any(self._schedule.now(number, now_ms) for number in CLOSING)
+    def touched(self, close_ms: int) -> bool:
+        """Whether any candle of this close may be sent otherwise than usual."""
+        return bool(self._held) or any(self._schedule.now(number, close_ms) for number in CLOSING)
 
-    def of(self, kline: Kline, now_ms: int) -> list[tuple[int, Kline]]:
-        faults = {number: self._schedule.now(number, now_ms, kline.symbol) for number in CLOSING}
+    def of(self, kline: Kline) -> list[tuple[int, Kline]]:
+        close_ms = kline.close_ms + 1
+        faults = {number: self._schedule.now(number, close_ms, kline.symbol) for number in CLOSING}
         if faults["F12"]:
             return []
         held = self._held.pop((kline.symbol, kline.interval), None)
@@ -113,16 +114,16 @@ class Delivery:
 
 def revised(kline: Kline, move: float) -> Kline:
     """The candle with its close, and its high if need be, moved up."""
-    close = float(kline.close.strip('"')) + move
-    high = max(close, float(kline.high.strip('"')))
-    return kline._replace(close=f'"{close:.8f}"', high=f'"{high:.8f}"')
+    close = _number(kline.close) + move
+    return kline._replace(close=_text(close), high=_text(max(close, _number(kline.high))))
 
 
 def insane(kline: Kline, kind: str) -> Kline:
+    above = _text(_number(kline.high) * 1.01)
     if kind == "inverted":
-        return kline._replace(high=kline.low, low=f'"{float(kline.high.strip(chr(34))) * 1.01:.8f}"')
+        return kline._replace(low=above)
     if kind == "outside":
-        return kline._replace(close=f'"{float(kline.high.strip(chr(34))) * 1.01:.8f}"')
+        return kline._replace(close=above)
     return kline._replace(**_INSANE[kind])
 
 
@@ -148,36 +149,40 @@ def foreign(kline: Kline, kind: str) -> Kline:
     return kline._replace(interval="3m") if kind == "interval" else kline._replace(symbol="FOREIGNUSDT")
 
 
-def page(rows: list[Row], schedule: Schedule, now_ms: int, name: str, interval_ms: int, turn: int) -> list[Row]:
-    """A klines answer as the faults of REST leave it (F9, F16, F17)."""
-    if (fault := schedule.now("F16", now_ms, name)) is not None:
-        rows = [row for row in rows if row.open_ms + interval_ms + fault.amount * 1000 <= now_ms]
-    for fault in schedule.all("F9"):
-        if fault.concerns(name):
-            rows = [_revised_row(row, fault) for row in rows]
-    if (fault := schedule.now("F17", now_ms, name)) is not None:
-        kind = fault.kind or KINDS["F17"][turn % len(KINDS["F17"])]
-        if kind == "reversed":
-            rows = rows[::-1]
-        elif kind == "short":
-            rows = rows[:SHORT_PAGE]
-    return rows
+class Pages:
+    """What becomes of REST's klines answers."""
+
+    def __init__(self, schedule: Schedule, ticks: dict[str, float]) -> None:
+        self._schedule = schedule
+        self._ticks = ticks
+        self._turns = count()
+
+    def kind(self, now_ms: int, name: str) -> str:
+        """How this page is spoilt (F17), or ""."""
+        fault = self._schedule.now("F17", now_ms, name)
+        return (fault.kind or KINDS["F17"][next(self._turns) % len(KINDS["F17"])]) if fault else ""
+
+    def of(self, rows: list[Row], now_ms: int, name: str, kind: str) -> list[Row]:
+        """The rows as the faults leave them (F9, F16, F17)."""
+        if (fault := self._schedule.now("F16", now_ms, name)) is not None:
+            rows = [row for row in rows if row.close_ms + 1 + fault.amount * 1000 <= now_ms]
+        for fault in self._schedule.all("F9"):
+            if fault.concerns(name):
+                rows = [self._revised(row, name, fault) for row in rows]
+        if kind == "short":
+            return rows[:SHORT_PAGE]
+        return rows[::-1] if kind == "reversed" else rows
+
+    def _revised(self, row: Row, name: str, fault: Fault) -> Row:
+        if not fault.covers(row.close_ms + 1):
+            return row
+        close = _number(row.close) + fault.amount * self._ticks[name]
+        return row._replace(close=_text(close), high=_text(max(close, _number(row.high))))
 
 
-def moved_start(schedule: Schedule, now_ms: int, name: str, interval_ms: int, turn: int) -> int:
-    """By how many milliseconds a page's start is moved (F17): back for an overlap, forward off the grid when moved."""
-    fault = schedule.now("F17", now_ms, name)
-    kind = (fault.kind or KINDS["F17"][turn % len(KINDS["F17"])]) if fault else ""
-    return {"overlap": -OVERLAP * interval_ms, "moved": -interval_ms // 2}.get(kind, 0)
+def _number(text: str) -> float:
+    return float(text.strip('"'))
 
 
-def _revised_row(row: Row, fault: Fault) -> Row:
-    if not fault.covers(row.close_ms + 1):
-        return row
-    decimals = len(row.close.strip('"').rstrip("0").partition(".")[2])
-    close = float(row.close.strip('"')) + fault.amount * 10.0**-decimals
-    return row._replace(close=f'"{close:.8f}"', high=f'"{max(close, float(row.high.strip(chr(34)))):.8f}"')
-
-
-def is_symbol(fault: Fault, name: str) -> bool:
-    return compact(fault.symbol) == name
+def _text(value: float) -> str:
+    return f'"{value:.8f}"'

@@ -1,13 +1,11 @@
 """How Binance spot writes candles, quotes and rules: values in, JSON text out. The bot's codec is the other direction.
 
 Source  Binance, "WebSocket Streams" and "REST API", state of July 2026.
-Times   milliseconds UTC.   Numbers  strings with 8 decimals, here with their JSON quotes.
+Times   milliseconds UTC.   Numbers  strings with 8 decimals, here with their JSON quotes. Takers buy half of everything.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from bot.core.market import Floats, Integers, compact
 from bot.simulator.market import Candles, History, Quotes, Source
@@ -99,31 +97,36 @@ class Writer:
     ) -> Iterator[tuple[int, Kline]]:
         """The chosen symbols' candles with the symbol's number; absent ones must not be chosen."""
         close_ms = open_ms + interval_ms - 1
-        share = np.divide(
-            candles.taker_volume, candles.volume, out=np.zeros_like(candles.volume), where=candles.volume > 0
-        )
         columns = [column[chosen].tolist() for column in candles]
-        columns.append((candles.quote_volume * share)[chosen].tolist())
-        for at, o, h, l, c, v, q, taker, n, first, last, taker_q in zip(chosen.tolist(), *columns, strict=True):
+        for at, o, h, l, c, v, q, n, first, last in zip(chosen.tolist(), *columns, strict=True):
             p, w = self._prices[at], self._volumes[at]
             yield (
                 at,
                 Kline(
                     self.names[at], interval, open_ms, close_ms, first, last, p % o, p % c, p % h, p % l, w % v, n,
-                    f'"{q:.8f}"', w % taker, f'"{taker_q:.8f}"',
+                    f'"{q:.8f}"', w % (v / 2), f'"{q / 2:.8f}"',
                 ),
             )  # fmt: skip
 
     def rows(self, at: int, history: History, interval_ms: int) -> list[Row]:
         """REST rows of one symbol, oldest first."""
         p, w = self._prices[at], self._volumes[at]
-        share = np.divide(
-            history.taker_volume, history.volume, out=np.zeros_like(history.volume), where=history.volume > 0
-        )
-        columns: list[list[Any]] = [column.tolist() for column in (*history, history.quote_volume * share)]
+        columns: list[list[Any]] = [column.tolist() for column in history]
         return [
-            Row(t, p % o, p % h, p % l, p % c, w % v, t + interval_ms - 1, f'"{q:.8f}"', n, w % tv, f'"{tq:.8f}"')
-            for t, o, h, l, c, v, q, tv, n, tq in zip(*columns, strict=True)
+            Row(
+                t,
+                p % o,
+                p % h,
+                p % l,
+                p % c,
+                w % v,
+                t + interval_ms - 1,
+                f'"{q:.8f}"',
+                n,
+                w % (v / 2),
+                f'"{q / 2:.8f}"',
+            )
+            for t, o, h, l, c, v, q, n in zip(*columns, strict=True)
         ]
 
     def touch(self, at: int, quotes: Sequence[Floats]) -> tuple[str, str, str, str]:
