@@ -63,7 +63,12 @@ def generate() -> Row:
     minutes = 10_080
     synthetic_panel(COINS, minutes)
     seconds = time.perf_counter() - began
-    return {"synthetic coins": COINS, "minutes": minutes, "seconds": round(seconds, 2), "us/row": round(seconds / minutes * 1e6)}
+    return {
+        "synthetic coins": COINS,
+        "minutes": minutes,
+        "seconds": round(seconds, 2),
+        "us/row": round(seconds / minutes * 1e6),
+    }
 
 
 async def main() -> None:

@@ -1,18 +1,19 @@
 """`lacuna demo` and `lacuna exchange`: a simulated exchange, with or without the daemon that trades on it, offline.
 
-The demo fits a Gaussian on the candles before the replayed range, so what it trades on was never seen. Its state goes
-to a folder of its own that each demo starts afresh. At high speed an exchange second is a few wall milliseconds,
-so the waiting times of the market section are stretched to what a busy machine can keep.
+The demo fits a Gaussian on the candles before the replayed range, so what it trades on was never seen. Its state
+goes to a folder of its own that each demo starts afresh. At high speed an exchange second is a few wall
+milliseconds, so the waiting times are stretched to what a busy machine can keep.
 """
 
 import asyncio
 import contextlib
-import shutil
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import structlog
+from msgspec import Struct
 from rich.console import Console
 from structlog.typing import FilteringBoundLogger
 
@@ -21,10 +22,14 @@ from bot.core.market import MINUTE_MS, Panel
 from bot.daemon import Daemon
 from bot.edge.candles import covered, load_panel
 from bot.edge.clock import Clock
+from bot.edge.database import FILE
+from bot.edge.lock import FolderLock
 from bot.edge.logs import configure
 from bot.run import serve
 from bot.simulator.faults import parse_fault
 from bot.simulator.market import Market
+from bot.simulator.serve import exchange_of, market_of
+from bot.simulator.serve import serve as serve_exchange
 from bot.simulator.server import SimulatedExchange
 from bot.simulator.synthetic import synthetic_panel
 from bot.terminal import show
@@ -32,12 +37,25 @@ from models.checkpoint import load
 from models.model import Model
 from models.train import fit
 
+FOLDER = "demo-data"
 COVERAGE = 0.9
 TRAIN_SHARE = 0.7
 TRAIN_MINUTES_MAX = 20_000
 FIT_SHARE = 0.85  # the rest chooses between lags
 SYNTHETIC_MINUTES = 14_400
 STRETCH_FROM_SPEED = 10.0
+
+Beside = Callable[[Daemon], Awaitable[None]]
+
+
+class Played(Struct, frozen=True, eq=False):
+    """What a demo plays: settings, candles from `first` on, and a model that has seen none of those."""
+
+    settings: Settings
+    panel: Panel
+    first: int
+    speed: float
+    model: Model
 
 
 def run_demo(
@@ -52,43 +70,10 @@ def run_demo(
     live_table: bool,
 ) -> dict[str, Any]:
     """Runs the demo in this process; the daemon's outcome."""
-    panel = _panel(candles, coins, seed)
-    first = _first_row(panel)
-    console = Console(stderr=True)
-    if model is None:
-        console.print(f"fitting a gaussian on {first:,} slices of {len(panel.symbols)} coins ...", style="dim")
-        chosen: Model = fit("gaussian", panel.rows(max(0, first - TRAIN_MINUTES_MAX), first), FIT_SHARE).model
-    else:
-        chosen = load(model)
-        panel = panel.of(chosen.symbols)
-    settings = _demo_settings(settings, panel, speed)
-    table = live_table and sys.stderr.isatty()
-    return asyncio.run(_demo(settings, panel, first, speed, minutes, faults, chosen, console if table else None))
+    played = prepare(settings, candles, coins, seed, speed, model)
+    console = Console(stderr=True) if live_table and sys.stderr.isatty() else None
 
-
-async def _demo(
-    settings: Settings,
-    panel: Panel,
-    first: int,
-    speed: float,
-    minutes: float,
-    faults: tuple[str, ...],
-    model: Model,
-    console: Console | None,
-) -> dict[str, Any]:
-    start_ms = int(panel.open_ms[first])
-    clock = Clock(speed, start_ms)
-    schedule = tuple(parse_fault(text, start_ms) for text in faults)
-    exchange = SimulatedExchange(Market(panel), clock, schedule)
-    await exchange.start()
-    local = {"rest_url": exchange.rest_url, "stream_url": exchange.stream_url, "speed": speed}
-    settings = settings.model_copy(update={"exchange": settings.exchange.model_copy(update=local)})
-    quiet = settings.logs.model_copy(update={"level": "error"})  # the table says it all
-    lines = configure(quiet if console else settings.logs, clock.now_ms, sys.stderr)
-    log: FilteringBoundLogger = structlog.get_logger()
-    daemon = Daemon(settings, panel.symbols, model, clock, log)
-
-    async def beside() -> None:
+    async def beside(daemon: Daemon) -> None:
         async with asyncio.TaskGroup() as tasks:
             if console:
                 tasks.create_task(show(daemon, console))
@@ -96,70 +81,101 @@ async def _demo(
                 await asyncio.sleep(minutes * 60)
                 daemon.stop()
 
+    quiet = {"level": "error"} if console else {}  # the table says it all
+    return asyncio.run(play(played, faults, beside, quiet))
+
+
+def prepare(
+    settings: Settings, candles: Path | None, coins: int, seed: int, speed: float, model: Path | None
+) -> Played:
+    """Loads or makes the candles, fits or loads the model, and clears the demo's own folder."""
+    panel = _candle_panel(candles) if candles else synthetic_panel(coins, SYNTHETIC_MINUTES, seed)
+    first = int(len(panel) * TRAIN_SHARE)
+    if model is not None:
+        chosen: Model = load(model)
+        panel = panel.of(chosen.symbols)
+    else:
+        say = Console(stderr=True)
+        say.print(f"fitting a gaussian on {first:,} slices of {len(panel.symbols)} coins ...", style="dim")
+        chosen = fit("gaussian", panel.rows(max(0, first - TRAIN_MINUTES_MAX), first), FIT_SHARE).model
+    settings = _suited(settings, panel, speed)
+    _clear(Path(settings.storage.folder))
+    return Played(settings, panel, first, speed, chosen)
+
+
+async def play(
+    played: Played, faults: tuple[str, ...], beside: Beside, logs: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The exchange and the daemon on one clock until something stops the daemon; its outcome."""
+    start_ms = int(played.panel.open_ms[played.first])
+    clock = Clock(played.speed, start_ms)
+    exchange = SimulatedExchange(Market(played.panel), clock, [parse_fault(text, start_ms) for text in faults])
+    await exchange.start()
+    local = {"rest_url": exchange.rest_url, "stream_url": exchange.stream_url, "speed": played.speed}
+    settings = played.settings
+    settings = settings.model_copy(update={"exchange": settings.exchange.model_copy(update=local)})
+    lines = configure(settings.logs.model_copy(update=logs or {}), clock.now_ms, sys.stderr)
+    log: FilteringBoundLogger = structlog.get_logger()
+    daemon = Daemon(settings, played.panel.symbols, played.model, clock, log)
     try:
-        return await serve(daemon, log, beside)
+        return await serve(daemon, log, lambda: beside(daemon))
     finally:
         await exchange.stop()
         lines.close()
 
 
-def _demo_settings(settings: Settings, panel: Panel, speed: float) -> Settings:
+def _suited(settings: Settings, panel: Panel, speed: float) -> Settings:
     """A folder of its own, the panel's universe, and patience for a busy machine at high speed."""
-    folder = Path("demo-data")
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)
+    folder = FOLDER if settings.storage.folder == Settings().storage.folder else settings.storage.folder
     updates: dict[str, Any] = {
-        "storage": settings.storage.model_copy(update={"folder": str(folder)}),
+        "storage": settings.storage.model_copy(update={"folder": folder}),
         "market": settings.market.model_copy(update={"symbols": panel.symbols}),
+        "forecaster": settings.forecaster.model_copy(update={"model": "gaussian"}),
     }
     if speed > STRETCH_FROM_SPEED:
         patience = {"soft_limit_ms": 30_000, "hard_limit_ms": 50_000}
         updates["market"] = updates["market"].model_copy(update=patience)
         ages = {"stale_after_ms": 58_000, "forecast_age_max_ms": 58_000}
         updates["risk"] = settings.risk.model_copy(update=ages)
-        updates["forecaster"] = settings.forecaster.model_copy(update={"budget_s": 58.0})
-        slow = {"silence_s": 15.0 * speed / STRETCH_FROM_SPEED, "ping_every_s": speed, "pong_within_s": 2 * speed}
+        updates["forecaster"] = updates["forecaster"].model_copy(update={"budget_s": 58.0})
+        slow = {"silence_s": 1.5 * speed, "ping_every_s": speed, "pong_within_s": 2 * speed}
         updates["feed"] = settings.feed.model_copy(update=slow)
     return settings.model_copy(update=updates)
 
 
-def _panel(candles: Path | None, coins: int, seed: int) -> Panel:
-    if candles is None:
-        return synthetic_panel(coins, SYNTHETIC_MINUTES, seed)
+def _clear(folder: Path) -> None:
+    """Starts the folder afresh, unless a bot lives in it. Nothing but a bot's own files is removed."""
+    if not (folder / FILE).exists():
+        return
+    lock = FolderLock(folder)  # AlreadyRunning when another demo trades in it
+    for path in (*folder.glob(f"{FILE}*"), folder / "lock", folder / "reserve"):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+    lock.release()
+
+
+def _candle_panel(candles: Path) -> Panel:
+    """The coins of a folder with enough candles."""
     panel = load_panel(candles)
     if panel.interval_ms != MINUTE_MS:
-        raise BadConfiguration(
-            [f"--candles {candles}: its candles are of {panel.interval_ms} ms, the demo plays minutes"]
-        )
+        text = f"--candles {candles}: its candles are of {panel.interval_ms} ms, the demo plays minutes"
+        raise BadConfiguration([text])
     return panel.of(covered(panel, COVERAGE))
-
-
-def _first_row(panel: Panel) -> int:
-    """Where the replay begins: behind what the model is fitted on."""
-    return int(len(panel) * TRAIN_SHARE)
 
 
 def run_exchange(
     port: int, candles: Path | None, coins: int, seed: int, speed: float, faults: tuple[str, ...]
 ) -> dict[str, Any]:
     """The simulated exchange alone until Ctrl-C; what it saw."""
-    panel = _panel(candles, coins, seed)
-    start_ms = int(panel.open_ms[_first_row(panel)])
-    clock = Clock(speed, start_ms)
-    schedule = tuple(parse_fault(text, start_ms) for text in faults)
-    exchange = SimulatedExchange(Market(panel), clock, schedule)
+    market = market_of(_candle_panel(candles) if candles else None, coins, seed)
+    exchange = exchange_of(market, speed, faults)
 
-    async def serve_for_ever() -> None:
-        await exchange.start(port=port)
+    def started(running: SimulatedExchange) -> None:
         Console(stderr=True).print(
-            f"exchange.rest_url = {exchange.rest_url}\nexchange.stream_url = {exchange.stream_url}"
-            f"\nexchange.speed = {speed}\n{len(panel.symbols)} coins; Ctrl-C ends it"
+            f"exchange.rest_url = {running.rest_url}\nexchange.stream_url = {running.stream_url}"
+            f"\nexchange.speed = {speed}\n{len(market.symbols)} coins; Ctrl-C ends it"
         )
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await exchange.stop()
 
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve_for_ever())
+        asyncio.run(serve_exchange(exchange, started, port=port))
     return {"connections": exchange.seen.connections, "requests": dict(exchange.seen.requests)}

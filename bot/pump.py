@@ -23,7 +23,6 @@ from bot.edge.forecaster import Forecaster
 from bot.edge.journal import Journal
 from bot.edge.metrics import Metrics
 
-
 SWITCH_S = 0.0002  # a busy loop must not starve the journal and the model of their turns
 
 

@@ -14,10 +14,10 @@ from structlog.typing import FilteringBoundLogger
 
 from bot.config import BadConfiguration, Settings
 from bot.daemon import Daemon
-from bot.pump import SWITCH_S
 from bot.edge.clock import Clock
 from bot.edge.logs import configure
 from bot.edge.web import PortTaken, Web
+from bot.pump import SWITCH_S
 from bot.readings import ready_of, status_of
 from bot.session import wants_forecast
 from models.baselines import Market
@@ -65,13 +65,11 @@ def choose_model(settings: Settings) -> tuple[tuple[str, ...], Model | None]:
     missing = sorted(set(wanted) - set(model.symbols))
     extra = sorted(set(model.symbols) - set(wanted))
     if wanted and (missing or extra):
-        raise BadConfiguration(
-            [
-                f"forecaster.model: {name} is for another universe than market.symbols:"
-                f" it lacks {', '.join(missing) or 'nothing'}, it also has {', '.join(extra) or 'nothing'};"
-                " set market.symbols = [] to take the model's own"
-            ]
+        lacks, has = ", ".join(missing) or "nothing", ", ".join(extra) or "nothing"
+        text = (
+            f"forecaster.model: {name} is for another universe than market.symbols: it lacks {lacks}, it also has {has}"
         )
+        raise BadConfiguration([f"{text}; set market.symbols = [] to take the model's own"])
     return model.symbols, model
 
 

@@ -230,19 +230,23 @@ def _floats(path: Path, table: Any, name: str) -> Floats:
             raise BadCandles(f"{path}: the column {name} must hold numbers, not {kind}")
         plain: Floats = column.cast(pa.float64()).to_numpy()
         return plain
-    if column.type.bit_width != 128 or not 0 <= kind.scale <= 22:
-        converted: Floats = column.cast(pa.float64()).to_numpy()
-        return converted
-    parts = [_unscaled(chunk) for chunk in column.chunks]
-    units = np.concatenate([part[0] for part in parts]) if parts else np.zeros(0, dtype=np.int64)
-    high = np.concatenate([part[1] for part in parts]) if parts else units
-    if ((units >> 63) != high).any() or (np.abs(units) > EXACT).any():
-        large: Floats = column.cast(pa.float64()).to_numpy()
-        return large
+    if kind.bit_width != 128 or not 0 <= kind.scale <= 22:
+        return _slowly(column)
+    words = [_unscaled(chunk) for chunk in column.chunks]
+    units = np.concatenate([low for low, _ in words]) if words else np.zeros(0, dtype=np.int64)
+    high = np.concatenate([high for _, high in words]) if words else units
     found: Floats = units / 10.0**kind.scale
+    large = np.flatnonzero((units >> 63 != high) | (units > EXACT) | (units < -EXACT))
+    if len(large):
+        found[large] = _slowly(column.take(large))
     if column.null_count:
         found[column.is_null().to_numpy()] = np.nan
     return found
+
+
+def _slowly(column: Any) -> Floats:
+    """Decimals one by one, null as NaN."""
+    return np.array([np.nan if value is None else float(value) for value in column.to_pylist()])
 
 
 def _unscaled(chunk: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -96,7 +96,7 @@ class Server:
         if self.weird:
             start += self.weird.randint(-5, 3) * MINUTE_MS
             end += self.weird.randint(0, 4) * MINUTE_MS
-            limit = min(limit, self.weird.choice([1, 3, 10, 50, 1000]))
+            limit = min(limit, self.weird.choice([20, 50, 1_000]))
             newest_first = self.weird.random() < 0.5
         found = [open_ms for open_ms in sorted(self.opens) if start <= open_ms <= end]
         page = found[-limit:] if newest_first else found[:limit]

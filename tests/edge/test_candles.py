@@ -1,5 +1,6 @@
-"""Candle folders as panels: what is read, what counts as present, and what is refused with a sentence."""
+"""Candle folders: what is in them comes out, whatever is wrong with them is said."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -8,173 +9,193 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bot.core.market import MINUTE_MS
+from bot.core.market import FIELDS, MINUTE_MS
 from bot.edge.candles import BadCandles, covered, load_panel
-from tests.making import START_MS
 
-FOLDER = Path("../shared/data/binance_spot_1m_2021")
-
-
-def columns(rows: int = 4, price: float = 100.0, **changed: Any) -> dict[str, Any]:
-    """Minutes from START_MS at one price, volume 1."""
-    times = [START_MS + row * MINUTE_MS for row in range(rows)]
-    prices = {name: [price] * rows for name in ("open", "high", "low", "close")}
-    return {"timestamp": times, **prices, "volume": [1.0] * rows} | changed
+START_MS = 1_700_000_040_000
+DATA = Path("../shared/data")
+Columns = dict[str, Any]
 
 
-def write(folder: Path, name: str, table: dict[str, Any]) -> None:
-    pq.write_table(pa.table(table), folder / f"{name}.parquet")
+def opens(*minutes: int) -> list[int]:
+    return [START_MS + minute * MINUTE_MS for minute in minutes]
 
 
-def refusal(folder: Path, **asked: Any) -> str:
-    with pytest.raises(BadCandles) as refused:
-        load_panel(folder, **asked)
-    return str(refused.value)
+def candles(minutes: list[int], closes: list[float], **other: Any) -> Columns:
+    """Columns of sane candles around these closes."""
+    return {
+        "timestamp": opens(*minutes),
+        "open": closes,
+        "high": [close * 1.01 for close in closes],
+        "low": [close * 0.99 for close in closes],
+        "close": closes,
+        "volume": [1.0] * len(closes),
+    } | other
 
 
-def test_a_folder_becomes_a_panel(tmp_path: Path) -> None:
-    """Files become columns in order of name, each field in its place, prices as written."""
-    write(tmp_path, "ETHUSDT", columns(open=[1.0, 2.0, 3.0, 4.0], low=[0.5] * 4, close=[5.0] * 4, high=[9.0] * 4))
-    write(tmp_path, "BTCUSDT", columns(volume=[1.0, 2.0, 3.0, 4.0]))
+def write(path: Path, columns: Columns) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """BTC in minutes 0 to 3, ETH in 1, 2 and 4."""
+    write(tmp_path / "BTCUSDT.parquet", candles([0, 1, 2, 3], [10.0, 11.0, 12.0, 13.0]))
+    write(tmp_path / "ETHUSDT.parquet", candles([1, 2, 4], [1.0, 2.0, 3.0], volume=[5.0, 0.0, 7.0]))
+    return tmp_path
+
+
+def test_files_are_aligned_on_one_grid(folder: Path) -> None:
+    """From the first to the last candle of any file; NaN where there is none; present where it traded."""
+    panel = load_panel(folder)
+    assert panel.symbols == ("BTC/USDT", "ETH/USDT") and panel.interval_ms == MINUTE_MS
+    assert panel.open_ms.tolist() == opens(0, 1, 2, 3, 4)
+    assert panel.close[:, 0].tolist()[:4] == [10.0, 11.0, 12.0, 13.0]
+    assert np.array_equal(panel.close[:, 1], [np.nan, 1.0, 2.0, np.nan, 3.0], equal_nan=True)
+    assert panel.present[:, 0].tolist() == [True, True, True, True, False]
+    assert panel.present[:, 1].tolist() == [False, True, False, False, True]  # minute 2 has no volume
+    for name in FIELDS:
+        assert np.array_equal(np.isnan(getattr(panel, name)), np.isnan(panel.close))
+
+
+def test_symbols_and_times_are_chosen(folder: Path) -> None:
+    """The asked order, either way of writing a pair, from start to before stop."""
+    panel = load_panel(folder, ["ETHUSDT", "BTC/USDT"], START_MS + MINUTE_MS, START_MS + 3 * MINUTE_MS)
+    assert panel.symbols == ("ETH/USDT", "BTC/USDT")
+    assert panel.open_ms.tolist() == opens(1, 2)
+    assert panel.close.tolist() == [[1.0, 11.0], [2.0, 12.0]]
+
+
+def test_a_count_of_trades_says_more_than_volume(tmp_path: Path) -> None:
+    """With a column of trades, that decides whether a candle traded."""
+    write(tmp_path / "BTCUSDT.parquet", candles([0, 1], [1.0, 2.0], trades=[0, 3]))
+    assert load_panel(tmp_path).present[:, 0].tolist() == [False, True]
+
+
+def test_a_table_of_closes(tmp_path: Path) -> None:
+    """A candle opens at the close before it, is present where it exists, and holds nothing where it is null."""
+    write(
+        tmp_path / "close.parquet",
+        {"timestamp": opens(0, 1, 2), "BTCUSDT": [10.0, 12.0, 9.0], "ETHUSDT": [None, 1.0, 2.0]},
+    )
     panel = load_panel(tmp_path)
-    assert panel.symbols == ("BTC/USDT", "ETH/USDT")
-    assert panel.interval_ms == MINUTE_MS
-    assert panel.open_ms.tolist() == [START_MS + row * MINUTE_MS for row in range(4)]
-    eth = [field[:, 1].tolist() for field in (panel.open, panel.high, panel.low, panel.close)]
-    assert eth == [[1.0, 2.0, 3.0, 4.0], [9.0] * 4, [0.5] * 4, [5.0] * 4]
-    assert panel.volume[:, 0].tolist() == [1.0, 2.0, 3.0, 4.0]
-    assert panel.present.all()
+    assert panel.open[:, 0].tolist() == [10.0, 10.0, 12.0]
+    assert panel.high[:, 0].tolist() == [10.0, 12.0, 12.0] and panel.low[:, 0].tolist() == [10.0, 10.0, 9.0]
+    assert panel.present[:, 1].tolist() == [False, True, True] and np.isnan(panel.open[0, 1])
+    assert load_panel(tmp_path, ["ETH/USDT"]).symbols == ("ETH/USDT",)
 
 
-@pytest.mark.parametrize("trades", [True, False])
-def test_a_candle_without_trades_is_there_but_not_present(tmp_path: Path, trades: bool) -> None:
-    """`trades` says so where the column exists, the volume where it does not."""
-    table = columns(trades=[3, 0, 1, 2]) if trades else columns(volume=[3.0, 0.0, 1.0, 2.0])
-    write(tmp_path, "BTCUSDT", table)
-    panel = load_panel(tmp_path)
-    assert panel.present[:, 0].tolist() == [True, False, True, True]
-    assert (panel.close == 100.0).all()
+@given(st.lists(st.decimals("0.00000001", "9999999999", places=8), min_size=2, max_size=20))
+def test_decimals_become_the_nearest_double(tmp_path_factory: pytest.TempPathFactory, prices: list[Decimal]) -> None:
+    """A decimal column gives exactly float(Decimal), so a price's shortest text is what the exchange sent."""
+    folder = tmp_path_factory.mktemp("decimals")
+    column = pa.array(prices, pa.decimal128(18, 8))
+    plain = pa.array([1.0] * len(prices))
+    table = {"timestamp": opens(*range(len(prices))), "volume": plain}
+    write(folder / "BTCUSDT.parquet", table | {name: column for name in FIELDS[:4]})
+    assert load_panel(folder).close[:, 0].tolist() == [float(price) for price in prices]
 
 
-def test_a_missing_candle_is_nan(tmp_path: Path) -> None:
-    """A coin listed later, or with a hole, has NaN in every field there; the grid spans all files."""
-    write(tmp_path, "BTCUSDT", columns(5))
-    late = columns(3, timestamp=[START_MS + row * MINUTE_MS for row in (1, 2, 4)])
-    write(tmp_path, "ETHUSDT", late)
-    panel = load_panel(tmp_path)
-    assert panel.present[:, 1].tolist() == [False, True, True, False, True]
-    for field in (panel.open, panel.high, panel.low, panel.close, panel.volume):
-        assert np.isnan(field[:, 1]).tolist() == [True, False, False, True, False]
+def test_null_decimals_are_not_zero(tmp_path: Path) -> None:
+    """A null price in a candle is refused like any other NaN; in a table of closes it is a missing candle."""
+    closes = pa.array([Decimal("1.5"), None, Decimal("2.5")], pa.decimal128(18, 2))
+    write(tmp_path / "close.parquet", {"timestamp": opens(0, 1, 2), "BTCUSDT": closes})
+    assert np.array_equal(load_panel(tmp_path).close[:, 0], [1.5, np.nan, 2.5], equal_nan=True)
 
 
-def test_decimals_become_the_nearest_double(tmp_path: Path) -> None:
-    """0.1 as a decimal is 0.1 as a float, however many digits it has."""
-    texts = ["0.1", "0.3", "90071992547409.93", "1234567890123456.7891"]
-    prices = pa.array([Decimal(text) for text in texts], pa.decimal128(38, 4))
-    write(tmp_path, "BTCUSDT", columns(open=prices, high=prices, low=prices, close=prices))
-    assert load_panel(tmp_path).close[:, 0].tolist() == [float(text) for text in texts]
-
-
-def test_one_wide_table_of_closes(tmp_path: Path) -> None:
-    """A column a pair, null where absent: closes as given, the open is the close before it."""
-    times = [START_MS + row * MINUTE_MS for row in range(3)]
-    write(tmp_path, "closes", {"timestamp": times, "BTCUSDT": [1.0, 2.0, 3.0], "ETHUSDT": [5.0, None, 4.0]})
-    panel = load_panel(tmp_path)
-    assert panel.symbols == ("BTC/USDT", "ETH/USDT")
-    np.testing.assert_array_equal(panel.close, [[1.0, 5.0], [2.0, np.nan], [3.0, 4.0]])
-    np.testing.assert_array_equal(panel.open, [[1.0, 5.0], [1.0, np.nan], [2.0, 5.0]])
-    np.testing.assert_array_equal(panel.present, [[True, True], [True, False], [True, True]])
-
-
-def test_symbols_and_times_choose(tmp_path: Path) -> None:
-    """Symbols in the order asked; from start_ms on, before stop_ms."""
-    for name in ("ADAUSDT", "BTCUSDT", "ETHUSDT"):
-        write(tmp_path, name, columns(6))
-    first, stop = START_MS + MINUTE_MS, START_MS + 4 * MINUTE_MS
-    panel = load_panel(tmp_path, ["ETHUSDT", "ada/usdt"], first, stop)
-    assert panel.symbols == ("ETH/USDT", "ADA/USDT")
-    assert panel.open_ms.tolist() == [first, first + MINUTE_MS, first + 2 * MINUTE_MS]
-    assert "SOL/USDT" in refusal(tmp_path, symbols=["SOL/USDT"])
-    assert "another range" in refusal(tmp_path, start_ms=START_MS + 60 * MINUTE_MS)
-
-
-def test_covered_counts_slices_with_a_candle(tmp_path: Path) -> None:
-    """A coin in 3 of 5 slices is covered at .6 and not at .7."""
-    write(tmp_path, "BTCUSDT", columns(5))
-    write(tmp_path, "ETHUSDT", columns(3))
-    panel = load_panel(tmp_path)
+def test_coverage_counts_candles(folder: Path) -> None:
+    """BTC has 4 of 5 candles, ETH 3 of 5, traded or not."""
+    panel = load_panel(folder)
+    assert covered(panel, 0.8) == ("BTC/USDT",)
     assert covered(panel, 0.6) == ("BTC/USDT", "ETH/USDT")
-    assert covered(panel, 0.7) == ("BTC/USDT",)
+    assert covered(panel.rows(0, 0), 0.1) == ()
 
 
-def test_folders_that_are_none(tmp_path: Path) -> None:
-    """No folder, a file, an empty folder and one without parquet each say which they are."""
-    assert "does not exist" in refusal(tmp_path / "nowhere")
-    (tmp_path / "empty").mkdir()
-    assert "is empty" in refusal(tmp_path / "empty")
-    (tmp_path / "notes.txt").write_text("hello")
-    assert "no .parquet" in refusal(tmp_path)
-    assert "not a folder" in refusal(tmp_path / "notes.txt")
+def spoiled(**columns: Any) -> Callable[[Path], object]:
+    return lambda folder: write(folder / "ETHUSDT.parquet", candles([0, 1, 2], [1.0, 2.0, 3.0]) | columns)
 
 
-def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
-    """A cut file is refused by name, whichever of the files it is."""
-    write(tmp_path, "BTCUSDT", columns())
-    write(tmp_path, "ETHUSDT", columns())
-    whole = (tmp_path / "ETHUSDT.parquet").read_bytes()
-    (tmp_path / "ETHUSDT.parquet").write_bytes(whole[: len(whole) // 2])
-    assert "ETHUSDT.parquet" in refusal(tmp_path)
+def empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
 
 
-def test_a_file_named_for_no_pair_is_refused(tmp_path: Path) -> None:
-    """The name is the symbol, so a summary beside the candles is no candle file."""
-    write(tmp_path, "summary", columns())
-    assert "summary.parquet" in refusal(tmp_path)
+def only_text(folder: Path) -> None:
+    empty(folder)
+    (folder / "BTCUSDT.csv").write_text("1")
 
 
-BAD = {
-    "no column volume": {"volume": None},
-    "no column timestamp": {"timestamp": None},
-    "whole milliseconds": {"timestamp": [1.0, 2.0, 3.0, 4.0]},
-    "comes twice": {"timestamp": [START_MS + row * MINUTE_MS for row in (0, 1, 1, 2)]},
-    "after a later one": {"timestamp": [START_MS + row * MINUTE_MS for row in (0, 2, 1, 3)]},
-    "off the grid": {"timestamp": [START_MS + step for step in (0, MINUTE_MS, 2 * MINUTE_MS + 1, 3 * MINUTE_MS + 1)]},
-    "no milliseconds": {"timestamp": [START_MS // 1000 + 60 * row for row in range(4)]},
-    "must hold numbers": {"close": ["a", "b", "c", "d"]},
-    "close is no price": {"close": [100.0, float("nan"), 100.0, 100.0]},
-    "open is no price": {"open": [100.0, 100.0, None, 100.0]},
-    "low is no price": {"low": [100.0, 0.0, 100.0, 100.0]},
-    "high is no price": {"high": [100.0, 100.0, float("inf"), 100.0]},
-    "volume is no number": {"volume": [1.0, -1.0, 1.0, 1.0]},
-    "high is below low": {"high": [100.0, 99.0, 100.0, 100.0]},
-    "outside low and high": {"close": [100.0, 100.0, 100.0, 101.0]},
+WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (empty, "is empty"),
+    "no parquet": (only_text, "no .parquet file"),
+    "no parquet inside": (lambda f: (f / "ETHUSDT.parquet").write_bytes(b"PAR1 not"), "ETHUSDT.parquet cannot be read"),
+    "no pair": (lambda f: (f / "ETHUSDT.parquet").rename(f / "README.parquet"), "README.parquet: the file's name"),
+    "twice a pair": (lambda f: write(f / "ethusdt.parquet", candles([0, 1], [1.0, 2.0])), "two files are of the same"),
+    "no column": (lambda f: write(f / "ETHUSDT.parquet", {"timestamp": opens(0), "close": [1.0]}), "no column open"),
+    "no timestamp": (lambda f: write(f / "ETHUSDT.parquet", {"close": [1.0]}), "no column timestamp"),
+    "text": (spoiled(close=["1", "2", "3"]), "close must hold numbers"),
+    "twice a time": (spoiled(timestamp=opens(0, 1, 1)), "comes twice"),
+    "unsorted": (spoiled(timestamp=opens(0, 2, 1)), "after a later one"),
+    "off the grid": (spoiled(timestamp=[START_MS, START_MS + 60_000, START_MS + 120_001]), "off the grid of 60000"),
+    "null time": (spoiled(timestamp=[*opens(0, 1), None]), "whole milliseconds"),
+    "seconds": (spoiled(timestamp=[1_700_000_040, 1_700_000_100, 1_700_000_160]), "no milliseconds UTC"),
+    "microseconds": (spoiled(timestamp=[time * 1000 for time in opens(0, 1, 2)]), "no milliseconds UTC"),
+    "NaN": (spoiled(open=[1.0, float("nan"), 3.0]), "open is no price above zero in 1 candles"),
+    "zero": (spoiled(low=[0.0, 1.9, 2.9]), "low is no price above zero"),
+    "negative": (spoiled(close=[1.0, -2.0, 3.0]), "close is no price"),
+    "infinite": (spoiled(high=[float("inf"), 3.0, 4.0]), "high is no price"),
+    "null": (spoiled(close=[1.0, None, 3.0]), "close is no price"),
+    "high below low": (spoiled(high=[0.5, 2.1, 3.1]), "high is below low"),
+    "outside": (spoiled(open=[2.0, 2.0, 3.0]), "outside low and high"),
+    "volume": (spoiled(volume=[1.0, -1.0, 1.0]), "volume is no number"),
 }
 
 
-@pytest.mark.parametrize("said", BAD)
-def test_what_no_exchange_sends_is_refused(tmp_path: Path, said: str) -> None:
-    """One wrong column in one file: the sentence names the file and the fault."""
-    write(tmp_path, "BTCUSDT", columns())
-    table = {name: values for name, values in (columns() | BAD[said]).items() if values is not None}
-    write(tmp_path, "ETHUSDT", table)
-    sentence = refusal(tmp_path)
-    assert said in sentence
-    assert "ETHUSDT.parquet" in sentence
+@pytest.mark.parametrize("wrong", list(WRONG))
+def test_a_wrong_folder_says_what_is_wrong(wrong: str, folder: Path) -> None:
+    """Every fault ends in BadCandles that names it, and the file where there is one."""
+    spoil, says = WRONG[wrong]
+    spoil(folder)
+    with pytest.raises(BadCandles, match=says) as why:
+        load_panel(folder)
+    assert str(folder) in str(why.value)
 
 
-def test_an_interval_needs_two_candles(tmp_path: Path) -> None:
-    """One candle stands on every grid: refused, not guessed."""
-    assert BadCandles.exit_code == 74
-    write(tmp_path, "BTCUSDT", columns(1))
-    assert "interval cannot be told" in refusal(tmp_path)
+def test_what_is_asked_for_must_be_there(folder: Path) -> None:
+    """A missing folder, a file for a folder, an unknown pair, no pair at all, an empty range."""
+    for where, symbols, start_ms, says in (
+        (folder / "nowhere", None, None, "does not exist"),
+        (folder / "BTCUSDT.parquet", None, None, "is a file"),
+        (folder, ["SOL/USDT"], None, "no candles of SOL/USDT"),
+        (folder, ["SOL"], None, "is no pair"),
+        (folder, None, START_MS + 10 * MINUTE_MS, "no candles from"),
+    ):
+        with pytest.raises(BadCandles, match=says):
+            load_panel(where, symbols, start_ms)
 
 
-@pytest.mark.skipif(not FOLDER.is_dir(), reason="the recorded candles are not here")
-def test_a_real_folder_is_read_to_the_digit() -> None:
-    """Decimals of recorded minutes, on one grid; a close's shortest text is the decimal in the file."""
-    panel = load_panel(FOLDER, ["1INCHUSDT", "BTCUSDT"])
-    assert panel.interval_ms == MINUTE_MS
-    raw = pq.read_table(FOLDER / "1INCHUSDT.parquet", columns=["timestamp", "close"]).slice(0, 500).to_pydict()
-    rows = (np.array(raw["timestamp"]) - panel.open_ms[0]) // MINUTE_MS
-    assert [Decimal(str(close)) for close in panel.close[rows, 0]] == raw["close"]
+def test_one_candle_has_no_interval(tmp_path: Path) -> None:
+    """The interval cannot be told from single candles."""
+    write(tmp_path / "BTCUSDT.parquet", candles([0], [1.0]))
+    with pytest.raises(BadCandles, match="interval"):
+        load_panel(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "interval_ms", "shape", "coins"),
+    [
+        ("binance_spot_1m_2021", 60_000, (47_520, 85), 80),
+        ("binance_spot_1h_full", 3_600_000, (29_184, 10), 10),
+        ("binance_spot_5m_close_2025", 300_000, (34_560, 289), 257),
+    ],
+)
+def test_real_folders(name: str, interval_ms: int, shape: tuple[int, int], coins: int) -> None:
+    """The shared data sets are read as their README describes them."""
+    if not (DATA / name).is_dir():
+        pytest.skip(f"{DATA / name} is not here")
+    panel = load_panel(DATA / name)
+    assert (panel.interval_ms, panel.close.shape, len(covered(panel, 0.9))) == (interval_ms, shape, coins)

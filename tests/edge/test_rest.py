@@ -22,8 +22,8 @@ BTC, ETH, SOL = COINS
 
 
 def server(*opens: int, now: int = 5_000, speed: float = 1.0) -> Server:
-    """Its time is `now` minutes after the first candle there may be."""
-    return Server(Clock(speed, START_MS + MINUTE_MS * now), minutes(*opens))
+    """Its time is a second into minute `now`, counted from the first candle there may be."""
+    return Server(Clock(speed, START_MS + MINUTE_MS * now + 1_000), minutes(*opens))
 
 
 def at(minute: int) -> int:
@@ -73,19 +73,19 @@ async def test_what_the_exchange_has_not_is_left_absent() -> None:
 
 
 @given(
-    holes=st.sets(st.integers(0, 120), max_size=20),
-    start=st.integers(0, 40),
-    length=st.integers(0, 90),
-    now=st.integers(60, 140),
+    holes=st.sets(st.integers(0, 150), max_size=20),
+    start=st.integers(0, 60),
+    length=st.integers(0, 120),
+    now=st.integers(40, 180),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 async def test_any_paging_gives_the_set_of_one_perfect_answer(
     holes: set[int], start: int, length: int, now: int, seed: int
 ) -> None:
     """Faults F16, F17: pages that overlap, repeat, come newest first or shuffled, shorter than asked, `since` moved."""
-    exchange = server(*(set(range(121)) - holes), now=now)
-    perfect = [minute for minute in range(start, min(start + length + 1, now, 121)) if minute not in holes]
+    exchange = server(*(set(range(151)) - holes), now=now)
+    perfect = [minute for minute in range(start, min(start + length + 1, now, 151)) if minute not in holes]
     exchange.weird = random.Random(seed)
     async with asking(exchange, share=1.0) as rest:
         candles = await rest.candles((BTC,), at(start) - 1, at(start + length) + 1)
@@ -98,7 +98,7 @@ async def test_rules_of_the_universe_are_asked_for_by_name() -> None:
     async with asking(exchange) as rest:
         sol, btc = await rest.instruments((SOL, BTC))
         assert (sol.symbol, btc.symbol) == (SOL, BTC)
-        assert (btc.price_step, btc.notional_min) == (Decimal("0.01"), 5)
+        assert (btc.price_step, btc.notional_min) == (Decimal("0.01"), Decimal(5))
         with pytest.raises(NotListed, match="DOGE/USDT"):
             await rest.instruments((BTC, "DOGE/USDT"))
 
@@ -234,13 +234,13 @@ async def test_an_exchange_that_is_away_is_unreachable() -> None:
 
 async def test_no_more_than_our_share_of_the_weight_is_spent() -> None:
     """Invariant I9: 1 % of 6,000 is 60 in any minute; what is more waits, nothing is refused."""
-    exchange = server(*range(10), speed=600.0)
+    exchange = server(speed=120.0)
     async with asking(exchange, share=0.01) as rest:
         for _ in range(70):
             await rest.book_mid(BTC)  # weight 2
     times = [when for when, _, _ in exchange.asked]
     assert len(times) == 70
-    assert all(later - earlier > 50 for earlier, later in zip(times, times[30:], strict=False))
+    assert all(later - earlier > 45 for earlier, later in zip(times, times[30:], strict=False))
 
 
 async def test_the_exchanges_own_count_is_heeded() -> None:

@@ -62,7 +62,7 @@ def test_recorded_klines_of_one_stream_decode() -> None:
     for event in events:
         message = codec.decode(json.dumps(event))
         assert isinstance(message, Candle if event["k"]["x"] else LastPrice)
-        price = message.close if isinstance(message, Candle) else message.price  # type: ignore[union-attr]
+        price = message.close if isinstance(message, Candle) else message.price
         assert price == float(event["k"]["c"])
         with pytest.raises(BadFrame, match="foreign interval"):
             minutes.decode(json.dumps(event))

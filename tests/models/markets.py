@@ -13,9 +13,8 @@ def names(coins: int) -> tuple[str, ...]:
 
 def panel_of(returns: Floats, present: Mask | None = None, start_ms: int = START_MS) -> Panel:
     """Closes from returns [T, N]; the first row is the base. Where not present there is no candle at all."""
-    close = 100.0 * np.cumprod(1.0 + returns, axis=0)
-    present = np.ones(close.shape, dtype=np.bool_) if present is None else present
-    close = np.where(present, close, np.nan)
+    present = np.ones(returns.shape, dtype=np.bool_) if present is None else present
+    close: Floats = np.where(present, 100.0 * np.cumprod(1.0 + returns, axis=0), np.nan)
     open_ms = start_ms + MINUTE_MS * np.arange(len(close), dtype=np.int64)
     volume = np.where(present, 1.0, np.nan)
     return Panel(names(close.shape[1]), MINUTE_MS, open_ms, close, close, close, close, volume, present)
@@ -39,7 +38,7 @@ def without(panel: Panel, rows: slice) -> Panel:
         array[kept]
         for array in (panel.open_ms, panel.open, panel.high, panel.low, panel.close, panel.volume, panel.present)
     ]
-    return Panel(panel.symbols, panel.interval_ms, *arrays)  # type: ignore[call-arg, arg-type]
+    return Panel(panel.symbols, panel.interval_ms, *arrays)  # type: ignore[arg-type]
 
 
 def with_close(panel: Panel, row: int, coin: int, close: float) -> Panel:

@@ -31,7 +31,7 @@ def test_every_pattern_of_absence_is_the_textbook_conditional(seed: int, coins: 
     rng = np.random.default_rng(seed)
     entries = coins * (1 + lags)
     sample = rng.normal(size=(50, entries)) @ rng.normal(size=(entries, entries))
-    correlation = np.corrcoef(sample.T)
+    correlation: Floats = np.asarray(np.corrcoef(sample.T))
     known = rng.random((4, entries)) > 0.3
     x = np.where(known, rng.normal(size=(4, entries)), 0.0)
     inferred = infer_each(precision_of(correlation, 0.2), x, known, coins)

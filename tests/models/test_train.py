@@ -127,7 +127,7 @@ def test_evaluation_scores_the_last_slices_by_hand(tmp_path: Path) -> None:
         assert found.per_coin[coin].divergence_next == pytest.approx(
             pearson((inferred - test)[:-1, coin], test[1:, coin])
         )
-    assert found.lag0.mean == pytest.approx(np.mean([one.lag0 for one in found.per_coin]))  # type: ignore[arg-type]
+    assert found.lag0.mean == pytest.approx(np.mean([one.lag0 for one in found.per_coin]))
     assert found.baselines["market"].lag0 == found.lag0
     json.dumps(found.as_dict(), allow_nan=False)
     assert {"coins", "steps", "lag0", "lag1", "divergence_next", "baselines", "seconds"} <= found.as_dict().keys()
