@@ -1,8 +1,8 @@
 """SIGKILL at random moments of a trading run, again and again; after each death the books must be right.
 
-    python -m benchmarks.kills [--kills 200] [--speed 60] [--seed 1] [--json]
+    python -m benchmarks.kills [--kills 200] [--speed 120] [--seed 1] [--json]
 
-Two real processes: `lacuna exchange` stays up, `lacuna run` trades on it, is killed between 0.5 and 6 s after its start
+Two real processes: `lacuna exchange` stays up, `lacuna run` trades on it, is killed between 0.5 and 9 s after its start
 and started again on the same folder. After every kill the journal is audited (bot/audit.py): the ledger is the sum of
 the fills, no slice is decided twice, nothing is ordered twice; at the end every session is replayed.
 """
@@ -124,7 +124,7 @@ def run_until_killed(path: Path, seconds: float) -> None:
         log.close()
 
 
-def kill_again_and_again(folder: Path, kills: int, speed: float, seed: int, longest: float = 6.0) -> Deaths:
+def kill_again_and_again(folder: Path, kills: int, speed: float, seed: int, longest: float = 9.0) -> Deaths:
     """The whole series in one folder."""
     rng, port = random.Random(seed), free_port()
     exchange, symbols = start_exchange(port, speed, coins=12)
@@ -155,7 +155,7 @@ def kill_again_and_again(folder: Path, kills: int, speed: float, seed: int, long
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--speed", type=float, default=60.0)
+    parser.add_argument("--speed", type=float, default=120.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

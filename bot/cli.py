@@ -186,9 +186,10 @@ def status(folder: Path, as_json: bool) -> None:
 
     Example: lacuna status data
     """
-    from bot.status import status_of
+    from bot.status import status_of, text_of
 
-    say(status_of(folder), as_json)
+    found = status_of(folder)
+    say(found, as_json, text_of(found))
 
 
 @main.command("show-config", cls=Verb)

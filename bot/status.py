@@ -1,5 +1,6 @@
 """What a data folder says about its bot, read without disturbing it."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +27,32 @@ def status_of(folder: Path) -> dict[str, Any]:
             "fills": store.newest("fills", FILLS),
             "notes": store.newest("notes", NOTES),
         }
+
+
+def text_of(status: dict[str, Any]) -> str:
+    """The same for people."""
+    if status["session"] is None:
+        return f"{status['folder']}: nothing has run here yet"
+    ended = status["ended"] or "running, or died"
+    since = _time(status["started_ms"])
+    lines = [f"{status['folder']}: session {status['session']} since {since}, {ended}, {status['coins']} coins"]
+    if status["equity"]:
+        point = status["equity"]
+        lines.append(
+            f"equity {point['equity']:,.2f} at {_time(point['open_ms'])}, cash {point['cash']:,.2f},"
+            f" exposure {point['exposure']:.0%}, drawdown {point['drawdown']:.2%}, {point['risk']}"
+        )
+    for order in status["orders"]:
+        filled = f"{order['filled']} of {order['quantity']}"
+        lines.append(
+            f"{_time(order['created_ms'])}  {order['side']:4} {order['symbol']:12} {filled:>24}  {order['state']:9}"
+            f" {order['reason']}"
+        )
+    lines += [
+        f"{_time(note['now_ms'])}  {note['fault'] or '':4} {note['code']}: {note['text']}" for note in status["notes"]
+    ]
+    return "\n".join(lines)
+
+
+def _time(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

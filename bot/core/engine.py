@@ -175,6 +175,8 @@ class Engine:
             self._note("slice.missed", f"slice {latest.open_ms} closed {age_ms} ms after its time", "F13")
         elif len(self.window) < self.strategy.warmup:
             return
+        elif self.missing.all():
+            self.decided_ms = latest.open_ms  # nobody has a candle: there is nothing to decide
         elif self.strategy.wants_forecast:
             self._out.append(Infer(latest.open_ms))
         else:

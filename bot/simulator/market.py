@@ -76,8 +76,8 @@ def decimals_of(*fields: Floats) -> Integers:
             values = values[np.isfinite(values)]
             while found[at] < DECIMALS_MAX:
                 scaled = values * 10.0 ** found[at]
-                # rounding noise grows with the value
-                if (np.abs(scaled - np.rint(scaled)) <= 1e-6 + 1e-15 * np.abs(scaled)).all():
+                smallest = 10.0 ** (int(found[at]) - DECIMALS_MAX)  # what the last decimal would show
+                if (np.abs(scaled - np.rint(scaled)) <= smallest / 2 + 1e-15 * np.abs(scaled)).all():
                     break
                 found[at] += 1
     return found

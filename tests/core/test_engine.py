@@ -396,3 +396,13 @@ def test_the_account_is_what_the_snapshot_says() -> None:
     assert snapshot.cash == Decimal("7000.000")
     assert snapshot.cash_start == 10_000
     assert snapshot.decided_ms > START_MS
+
+
+def test_a_slice_in_which_nobody_has_a_candle_is_decided_without_a_question() -> None:
+    """Fault F14 for all: while the exchange is down nothing is asked of the model, and no slice stays undecided."""
+    talk = started(Wanting(True), panel(flat()))
+    talk.now_ms = NEXT_MS + MINUTE_MS + 20_000
+    talk.hears(Wake())
+    assert talk.engine.window.newest_ms == talk.engine.decided_ms == NEXT_MS
+    assert not talk.of(Infer)
+    assert talk.engine.risk.level == 1

@@ -112,12 +112,12 @@ async def test_a_stall_of_our_own_loop_is_not_the_sockets_fault() -> None:
 
     async def script(peer: Peer) -> None:
         await peer.subscribed()
-        await peer.chatter(wall_s=0.05)
+        await peer.chatter(wall_s=0.15)
 
     async with feeding(script, speed=60.0) as scene:
         for _ in range(3):
             await scene.until(lambda: scene.feed.connected)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.2)
             time.sleep(0.6)  # 36 s of exchange time in which neither side can run
         await asyncio.sleep(0.3)
         assert scene.feed.connections == 1
