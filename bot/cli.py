@@ -6,6 +6,7 @@ output. Everything heavy is imported inside the verb that needs it: `--help` ans
 
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,18 @@ class Verb(click.Command):
     """A verb whose named errors end with their own exit code and a sentence, never a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from bot.trouble import exit_code
+        from bot.trouble import OUR_BUG, exit_code, sentences
 
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except BaseException as why:
+        except Exception as why:  # noqa: BLE001  the outermost edge: a known trouble in a sentence, our bug in full
             code = exit_code(why)
             if code is None:
-                raise
-            for line in str(why).splitlines():
+                traceback.print_exc()
+                ctx.exit(OUR_BUG)
+            for line in sentences(why):
                 click.echo(f"lacuna: {line}", err=True)
             ctx.exit(code)
 

@@ -48,8 +48,8 @@ class Exchange(Section):
     """Where candles come from. `speed` above 1 only against a simulated exchange."""
 
     name: Literal["binance"] = "binance"
-    rest_url: str = "https://api.binance.com"
-    stream_url: str = "wss://stream.binance.com:9443"
+    rest_url: str = Field("https://api.binance.com", pattern=r"^https?://[^/\s]+")
+    stream_url: str = Field("wss://stream.binance.com:9443", pattern=r"^wss?://[^/\s]+")
     speed: float = Field(1.0, gt=0, le=10_000)
 
     @model_validator(mode="after")

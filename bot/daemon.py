@@ -6,6 +6,7 @@ makes no new intent, cancels resting entries and closes the journal behind what 
 """
 
 import asyncio
+import contextlib
 import random
 from collections import Counter, deque
 from decimal import Decimal
@@ -34,7 +35,7 @@ from bot.edge.metrics import Metrics
 from bot.edge.rest import Rest, RestError
 from bot.edge.store import Store
 from bot.exchanges.binance import Codec
-from bot.pump import Pump
+from bot.pump import Counts, Pump
 from bot.session import build_engine, continue_from, recorded_as, recover
 from models.model import Model
 
@@ -84,6 +85,7 @@ class Daemon:
         self.faults = Faults(self._alert)
         self.ready = asyncio.Event()
         self.started_ms = 0
+        self._checkpoint_at = 0
         self.recent_notes: deque[dict[str, Any]] = deque(maxlen=NOTES_KEPT)
         self.recent_slices: deque[dict[str, Any]] = deque(maxlen=SLICES_KEPT)
         self.equity_curve: deque[tuple[int, float]] = deque(maxlen=CURVE_KEPT)
@@ -101,6 +103,11 @@ class Daemon:
         self.pump: Pump
         self.feed: Feed
         self.forecaster: Forecaster | None = None
+
+    @property
+    def counts(self) -> Counts:
+        """What was done so far."""
+        return self.pump.counts if self.started_ms else Counts()
 
     def stop(self) -> None:
         """Asks the run to end; it does within STOP_WITHIN_S seconds."""
@@ -128,9 +135,10 @@ class Daemon:
         await self._stop.wait()
         if self.ready.is_set():
             self.pump.post(Stopping())
-            async with asyncio.timeout(STOP_WITHIN_S):
-                await self.pump.drain()
-                await self.journal.sync()
+            with contextlib.suppress(TimeoutError):  # what is not settled by then the next start recovers
+                async with asyncio.timeout(STOP_WITHIN_S):
+                    await self.pump.drain()
+                    await self.journal.sync()
         raise Stopped
 
     # -- the start
@@ -245,8 +253,8 @@ class Daemon:
         self.metrics.risk(state)
         self._show_slice(equity)
         settled = all(order.state not in UNPROVEN for order in engine.orders.live.values())
-        due = self.pump.counts.slices % self.settings.storage.checkpoint_slices == 0
-        if due and settled:
+        if settled and self.pump.counts.slices - self._checkpoint_at >= self.settings.storage.checkpoint_slices:
+            self._checkpoint_at = self.pump.counts.slices
             snapshot = remember(engine, engine.session, engine.strategy.rows)
             history = engine.window.panel()
             await self.pump.take(Reconciled(snapshot))
@@ -349,7 +357,7 @@ class Daemon:
 
     def outcome(self) -> Outcome:
         """What this run did."""
-        ledger, counts = self.engine.ledger, self.pump.counts
+        ledger, counts = self.engine.ledger, self.counts
         return Outcome(
             counts.slices,
             counts.slices_late,
@@ -362,5 +370,5 @@ class Daemon:
             {symbol: str(held.quantity) for symbol, held in ledger.holdings.items()},
             dict(self.faults.counts),
             str(self.journal.folder),
-            self.pump.digest,
+            self.pump.digest if self.started_ms else "",
         )

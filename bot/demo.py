@@ -70,6 +70,8 @@ def run_demo(
     live_table: bool,
 ) -> dict[str, Any]:
     """Runs the demo in this process; the daemon's outcome."""
+    for text in faults:
+        parse_fault(text, 0)  # a fault that cannot be read is said before any work
     played = prepare(settings, candles, coins, seed, speed, model)
     console = Console(stderr=True) if live_table and sys.stderr.isatty() else None
 

@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from bot.config import BadConfiguration, Settings
 from bot.daemon import Daemon
 from bot.edge.clock import Clock
+from bot.edge.forecaster import check_universe
 from bot.edge.logs import configure
 from bot.edge.web import PortTaken, Web
 from bot.pump import SWITCH_S
@@ -62,14 +63,12 @@ def choose_model(settings: Settings) -> tuple[tuple[str, ...], Model | None]:
                 f"forecaster.model: is for candles of {model.interval_ms} ms, not market.timeframe {settings.market.timeframe}"
             ]
         )
-    missing = sorted(set(wanted) - set(model.symbols))
-    extra = sorted(set(model.symbols) - set(wanted))
-    if wanted and (missing or extra):
-        lacks, has = ", ".join(missing) or "nothing", ", ".join(extra) or "nothing"
-        text = (
-            f"forecaster.model: {name} is for another universe than market.symbols: it lacks {lacks}, it also has {has}"
-        )
-        raise BadConfiguration([f"{text}; set market.symbols = [] to take the model's own"])
+    if wanted:
+        try:
+            check_universe(model.symbols, wanted)
+        except BadModel as why:
+            hint = "set market.symbols = [] to take the model's own"
+            raise BadConfiguration([f"forecaster.model: {name}: {why}; {hint}"]) from why
     return model.symbols, model
 
 

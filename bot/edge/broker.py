@@ -19,6 +19,7 @@ from bot.core.paper import PaperExchange
 from bot.core.snapshot import Snapshot, State
 from bot.edge.clock import Clock
 
+TRADES_A_SESSION = 10**9
 RESTING = (State.OPEN, State.PARTIAL, State.CANCELING)
 
 
@@ -46,7 +47,7 @@ class PaperBroker:
     ) -> None:
         balances = {snapshot.quote_asset: snapshot.cash}
         balances |= {holding.symbol.partition("/")[0]: holding.quantity for holding in snapshot.holdings}
-        trades = _last_trade(snapshot)
+        trades = snapshot.session * TRADES_A_SESSION  # ids never repeat across sessions
         self._exchange = PaperExchange(instruments, fill_model(account), account.latency_ms, balances, trades)
         self._clock = clock
         self._deliver = deliver
@@ -80,8 +81,3 @@ class PaperBroker:
     def _tell(self, reports: Iterable[Report]) -> None:
         for report in reports:
             self._deliver(report)
-
-
-def _last_trade(snapshot: Snapshot) -> int:
-    """The highest trade id the session before has booked: ids go on from there and never repeat."""
-    return max((int(trade) for order in snapshot.orders for trade in order.trade_ids), default=0)

@@ -193,11 +193,18 @@ class Connection:
                 pong = asyncio.ensure_future(await self._socket.ping())
             except ConnectionClosed:
                 return  # the reader says why
-            await asyncio.wait((pong,), timeout=self._wall(self._settings.pong_within_s))
-            if not pong.done():
-                await asyncio.sleep(DRAIN_WALL_S)
-            if not pong.done() and self._heard_at <= sent_at:
-                raise Lost("F2", f"no pong within {self._settings.pong_within_s:g} s")
+            while not await self._answered(pong, sent_at):
+                pass
+
+    async def _answered(self, pong: asyncio.Future[float], sent_at: float) -> bool:
+        """Whether there was an answer; False when our own loop stood still meanwhile. Raises Lost."""
+        due = self._clock.monotonic() + self._wall(self._settings.pong_within_s)
+        await asyncio.wait((pong,), timeout=due - self._clock.monotonic())
+        if pong.done() or self._heard_at > sent_at:
+            return True
+        if self._clock.monotonic() - due > STALL_WALL_S:
+            return False
+        raise Lost("F2", f"no pong within {self._settings.pong_within_s:g} s")
 
     async def _watch(self) -> None:
         """Ends it after too long a silence; says when it is time for a successor."""
@@ -218,13 +225,13 @@ class Connection:
 
     async def _nap(self, seconds: float) -> None:
         """Sleeps, and takes account of time in which our own loop stood still."""
-        slept_from = self._clock.seconds()
+        due = self._clock.seconds() + seconds
         await self._clock.sleep(seconds)
-        late_s = self._clock.seconds() - slept_from - seconds
+        late_s = self._clock.seconds() - due
         late_wall_s = late_s / self._clock.speed
         if late_wall_s > max(GIVEN_UP_S / self._clock.speed, GIVEN_UP_WALL_MIN_S):
             raise Lost("T4", f"this process stood still for {late_wall_s:.0f} s")
-        if late_wall_s > STALL_WALL_S and self._heard_at <= slept_from:
+        if late_wall_s > STALL_WALL_S and self._heard_at < due:
             self._stalled_s += late_s
 
 

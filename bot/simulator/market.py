@@ -215,7 +215,7 @@ class Market:
     def history(self, at: int, interval_ms: int, start_ms: int, stop_ms: int, now_ms: int) -> History:
         """Candles of symbol number `at` that open in [start, stop) and no later than now, the running one included."""
         running_ms = self.open_of(now_ms)
-        stop_ms = min(stop_ms, self.open_of(now_ms, interval_ms) + interval_ms)
+        stop_ms = self.open_of(min(stop_ms - 1, now_ms), interval_ms) + interval_ms  # the last candle with all its rows
         start_ms = max(self.open_of(start_ms + interval_ms - 1, interval_ms), self.open_of(self.source.first_ms))
         rows = self.source.between(start_ms, min(stop_ms, running_ms))
         columns = [np.asarray(getattr(rows, name)[:, at]) for name in FIELDS]
