@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
-from bot.core.market import Floats, Mask
+from bot.core.market import Floats, Integers, Mask
 from bot.core.strategy import View
 
 RECENT = 20
@@ -68,31 +68,34 @@ class MaskedDivergence:
 
     def _by_threshold(self, view: View) -> Floats:
         s, weights = self.settings, view.portfolio.weights
-        divergences = view.window.divergences(RECENT + 1)
-        divergence, recent = divergences[-1], divergences[:-1]
-        size = np.abs(divergence)
-        confident = confidence(divergence, recent)
-        considered = (size > s.divergence_threshold) & (confident >= s.confidence_min)
-        lagging = divergence > 0 if s.bet == "reversion" else divergence < 0
-        buys = considered & lagging & (size > s.min_return_threshold) & self._worth_it(view, size)
-        strength = np.minimum(confident * (size / s.divergence_threshold) * 2.0, 2.0)
-        bought = np.minimum(s.base_position_size * strength, s.max_position_size)
-        sold = np.minimum(s.base_position_size * confident, 0.8 * s.max_position_size)
         targets = np.full(len(weights), np.nan)
-        targets[buys] = np.maximum(bought, weights)[buys]
-        sells = considered & ~lagging & (weights > 0)
-        targets[sells] = np.maximum(weights - sold, 0.0)[sells]
+        coins = np.nonzero(np.abs(view.window.divergences(1)[-1]) > s.divergence_threshold)[0]
+        if not len(coins):
+            return targets
+        divergences = view.window.divergences(RECENT + 1, coins)
+        divergence, held = divergences[-1], weights[coins]
+        size = np.abs(divergence)
+        confident = confidence(divergence, divergences[:-1])
+        considered = confident >= s.confidence_min
+        lagging = divergence > 0 if s.bet == "reversion" else divergence < 0
+        buys = considered & lagging & (size > s.min_return_threshold) & self._worth_it(view, coins, size)
+        multiplier = np.minimum(confident * (size / s.divergence_threshold) * 2.0, 2.0)
+        bought = np.minimum(s.base_position_size * multiplier, s.max_position_size)
+        sold = np.minimum(s.base_position_size * confident, 0.8 * s.max_position_size)
+        targets[coins[buys]] = np.maximum(bought, held)[buys]
+        sells = considered & ~lagging & (held > 0)
+        targets[coins[sells]] = np.maximum(held - sold, 0.0)[sells]
         return targets
 
-    def _worth_it(self, view: View, size: Floats) -> Mask:
-        """Where the expected gain beats the round trip's cost; everywhere when no cost is set."""
+    def _worth_it(self, view: View, coins: Integers, size: Floats) -> Mask:
+        """For these coins: where the expected gain beats the round trip's cost; everywhere when no cost is set."""
         gain = view.forecast.gain if view.forecast is not None else None
         if not self.settings.round_trip_cost:
             return np.ones(len(size), dtype=np.bool_)
         if gain is None:
             return np.zeros(len(size), dtype=np.bool_)  # a cost to beat and nothing known of the gain: no entry
         sign = 1.0 if self.settings.bet == "reversion" else -1.0
-        worth: Mask = sign * gain * size > self.settings.round_trip_cost
+        worth: Mask = sign * gain[coins] * size > self.settings.round_trip_cost
         return worth
 
     def _by_zscore(self, view: View) -> Floats:
@@ -104,7 +107,7 @@ class MaskedDivergence:
         old_enough = now_ms - portfolio.opened_ms >= s.holding_slices_min * view.window.interval_ms
         targets = np.full(len(z), np.nan)
         size = np.abs(view.window.divergences(1)[-1])
-        entries = (toward > s.z_entry) & ~held & self._worth_it(view, size)
+        entries = (toward > s.z_entry) & ~held & self._worth_it(view, np.arange(len(z)), size)
         targets[entries] = s.base_position_size
         takes = held & old_enough & (portfolio.mark >= portfolio.entry * (1 + s.partial_profit))
         takes &= portfolio.weights > s.base_position_size * s.partial_share

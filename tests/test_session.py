@@ -135,3 +135,13 @@ async def test_a_folder_of_another_exchange_or_mode_is_refused(tmp_path: Path) -
     other = SETTINGS.model_copy(update={"mode": "live"})
     with Store(tmp_path) as store, pytest.raises(BadConfiguration, match=r"storage\.folder"):
         recover(store, other)
+
+
+async def test_a_day_of_market_replays_byte_for_byte(tmp_path: Path) -> None:
+    """Invariant I19 over 1,440 slices with a checkpoint in between, elsewhere in the world."""
+    session = await record(tmp_path, minutes=1_440, checkpoint_at=HISTORY + 700)
+    assert session.engine.orders_made > 100
+    done = lacuna("replay", str(tmp_path), "--json", PYTHONHASHSEED="4711", TZ="Pacific/Chatham")
+    found = json.loads(done.stdout)
+    assert (found["identical"], found["problems"]) == (True, [])
+    assert found["compared"] == session.journal.rows > 7_000

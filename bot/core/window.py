@@ -137,15 +137,22 @@ class Window:
     def inferred(self) -> Floats:
         return self._inferred[self._start : self._end]
 
-    def returns(self, rows: int) -> tuple[Floats, Mask]:
-        """The last `rows` returns [rows, N] and where they are real; fewer when the window is shorter."""
-        returns, real = returns_of(self.close[-rows - 1 :], self.present[-rows - 1 :])
+    def returns(self, rows: int, coins: Integers | None = None) -> tuple[Floats, Mask]:
+        """The last `rows` returns [rows, N] and where they are real; fewer when the window is shorter.
+
+        `coins` picks columns: all of them unless said otherwise.
+        """
+        close, present = self.close[-rows - 1 :], self.present[-rows - 1 :]
+        if coins is not None:
+            close, present = close[:, coins], present[:, coins]
+        returns, real = returns_of(close, present)
         return returns[-rows:], real[-rows:]
 
-    def divergences(self, rows: int) -> Floats:
+    def divergences(self, rows: int, coins: Integers | None = None) -> Floats:
         """Inferred minus actual return [rows, N], the newest slice last; NaN where either is unknown."""
-        returns, real = self.returns(rows)
-        found: Floats = np.where(real, self.inferred[-rows:] - returns, np.nan)
+        returns, real = self.returns(rows, coins)
+        inferred = self.inferred[-rows:] if coins is None else self.inferred[-rows:, coins]
+        found: Floats = np.where(real, inferred - returns, np.nan)
         return found
 
     def panel(self, after_ms: int = 0) -> Panel:
