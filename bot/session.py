@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -111,6 +112,7 @@ def continue_from(
     if past.symbols == setup.symbols:
         return past
     fresh = genesis(setup, session, cash, instruments)
+    marks = dict(zip(past.symbols, past.marks.tolist(), strict=True))
     orders = tuple(order for order in past.orders if order.symbol in setup.symbols)
     return replace(
         past,
@@ -118,6 +120,7 @@ def continue_from(
         orders=orders,
         forecasts_open_ms=fresh.forecasts_open_ms,
         forecasts=fresh.forecasts,
+        marks=np.array([marks.get(symbol, 0.0) for symbol in setup.symbols]),
     )
 
 

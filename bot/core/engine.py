@@ -175,12 +175,16 @@ class Engine:
             self._note("slice.missed", f"slice {latest.open_ms} closed {age_ms} ms after its time", "F13")
         elif len(self.window) < self.strategy.warmup:
             return
-        elif self.missing.all():
-            self.decided_ms = latest.open_ms  # nobody has a candle: there is nothing to decide
+        elif self._amiss and not self._anything_moved(latest):
+            self.decided_ms = latest.open_ms  # nobody has a return: there is nothing to decide
         elif self.strategy.wants_forecast:
             self._out.append(Infer(latest.open_ms))
         else:
             self._decide(None, latest.open_ms, now_ms)
+
+    def _anything_moved(self, latest: Slice) -> bool:
+        """Whether any coin has a return in the newest slice: a candle that traded, and a close before it."""
+        return bool((latest.present & np.isfinite(self.window.close[-2])).any())
 
     def _all_moved_sanely(self, close: Floats) -> bool:
         """Whether every candle came, every price is within price_jump_max of its mark, and nothing is amiss."""
@@ -417,6 +421,7 @@ class Engine:
         ledger.cash, ledger.realised = snapshot.cash, snapshot.realised
         ledger.fees, ledger.fees_value = dict(snapshot.fees), snapshot.fees_value
         ledger.restore(snapshot.holdings)
+        ledger.mark[:] = snapshot.marks
         self.orders.restore(snapshot.orders, now_ms)
         self.risk.restore(snapshot.risk)
         self._past_forecasts = (snapshot.forecasts_open_ms, snapshot.forecasts)
@@ -424,6 +429,8 @@ class Engine:
     def _remember_past(self, panel: Panel) -> None:
         """The first history opens the window; later ones only fill holes in it."""
         window = self.window
+        if not len(panel):
+            return
         if len(window):
             window.fill(panel.rows(0, int(np.searchsorted(panel.open_ms, window.newest_ms, side="right"))))
             return

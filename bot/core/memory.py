@@ -31,6 +31,7 @@ def genesis(setup: Setup, session: int, cash: Decimal, instruments: tuple[Instru
         0,
         np.zeros(0, dtype=np.int64),
         nothing,
+        np.zeros(len(setup.symbols)),
     )
 
 
@@ -55,4 +56,5 @@ def remember(engine: Engine, session: int, rows: int) -> Snapshot:
         engine.orders_made,
         window.open_ms[-rows:],
         window.inferred[-rows:].copy(),
+        ledger.mark.copy(),
     )

@@ -102,7 +102,8 @@ class RiskMemory(msgspec.Struct, frozen=True):
 class Snapshot(msgspec.Struct, frozen=True, eq=False):
     """Everything a session needs to go on. `forecasts` [K, N] are the last inferred returns.
 
-    `cash_start` is what the account began with; cash, holdings and fees balance against it.
+    `cash_start` is what the account began with; cash, holdings and fees balance against it. `marks` [N] are the
+    last known prices, 0 where none was ever known: a window of absent candles does not tell them.
     """
 
     session: int
@@ -122,3 +123,4 @@ class Snapshot(msgspec.Struct, frozen=True, eq=False):
     orders_made: int
     forecasts_open_ms: Integers
     forecasts: Floats
+    marks: Floats

@@ -398,6 +398,22 @@ def test_the_account_is_what_the_snapshot_says() -> None:
     assert snapshot.decided_ms > START_MS
 
 
+def test_a_checkpoint_in_a_long_outage_keeps_the_marks() -> None:
+    """Positions are worth their last known price, also when the whole window is absent candles."""
+    talk = bought(started(Wanting(), panel(flat())))
+    for number in range(1, 20):
+        talk.now_ms = NEXT_MS + number * MINUTE_MS + MINUTE_MS + 20_000
+        talk.hears(Wake())
+    equity = talk.engine.ledger.equity()
+    assert np.isnan(talk.engine.window.close).all()
+    snapshot, history = remember(talk.engine, 1, 2), talk.engine.window.panel()
+    talk.hears(Reconciled(snapshot)).hears(History(history))
+    assert talk.engine.equity == equity == 10_000
+    talk.now_ms += MINUTE_MS
+    talk.hears(Wake())
+    assert "risk.drawdown" not in talk.codes
+
+
 def test_a_slice_in_which_nobody_has_a_candle_is_decided_without_a_question() -> None:
     """Fault F14 for all: while the exchange is down nothing is asked of the model, and no slice stays undecided."""
     talk = started(Wanting(True), panel(flat()))

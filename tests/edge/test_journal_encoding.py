@@ -196,6 +196,23 @@ def _reconciled(memory: snapshot.RiskMemory) -> events.Reconciled:
     zero = Decimal(0)
     empty = np.zeros((0, 1))
     state = snapshot.Snapshot(
-        1, ("A/B",), 60_000, (), "B", zero, zero, (), {}, zero, zero, (), memory, 0, 0, np.zeros(0, np.int64), empty
+        1,
+        ("A/B",),
+        60_000,
+        (),
+        "B",
+        zero,
+        zero,
+        (),
+        {},
+        zero,
+        zero,
+        (),
+        memory,
+        0,
+        0,
+        np.zeros(0, np.int64),
+        empty,
+        np.zeros(1),
     )
     return events.Reconciled(state)

@@ -115,7 +115,8 @@ async def test_ccxt_pro_watches_candles(ccxt_stream: Any, panel: Panel) -> None:
 async def test_ccxt_pro_watches_many_and_their_quotes(ccxt_stream: Any) -> None:
     """watch_ohlcv_for_symbols and watch_bids_asks deliver several symbols over one socket."""
     pairs = ["BTC/USDT", "ETH/USDT", "SOL/USDT"]
-    found, quoted = set(), set()
+    found: set[str] = set()
+    quoted: set[str] = set()
     async with asyncio.timeout(20):
         while len(found) < 3:
             found |= set(await ccxt_stream.watch_ohlcv_for_symbols([[symbol, "1m"] for symbol in pairs]))
