@@ -5,12 +5,16 @@ output. Everything heavy is imported inside the verb that needs it: `--help` ans
 """
 
 import json
+import os
 import sys
 import traceback
 from pathlib import Path
 from typing import Any
 
 import click
+
+# matrices of a hundred coins: BLAS threads would only fight the other threads for the cores
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 class Verb(click.Command):

@@ -41,6 +41,7 @@ from models.model import Model
 
 STOP_WITHIN_S = 5.0
 RETRY_S = 2.0
+SKEW_MAX_MS = 250.0
 NOTES_KEPT, SLICES_KEPT, CURVE_KEPT = 20, 12, 1_440
 MEASURE_S = 5.0
 
@@ -186,7 +187,7 @@ class Daemon:
                 return await self.rest.instruments(self.symbols)
             except RestError as why:
                 self._log.warning("exchange.unreachable", why=str(why))
-                await self.clock.sleep(RETRY_S)
+                await self._wait_after(why)
 
     async def _first_history(self) -> None:
         """Fills the window from REST up to the last candle that has closed; asked until it answers."""
@@ -197,12 +198,17 @@ class Daemon:
                 candles = await self.rest.candles(self.symbols, stop_ms - (rows - 1) * interval_ms, stop_ms)
             except RestError as why:
                 self._log.warning("history.unreachable", why=str(why))
-            else:
-                history = gather(candles, self.symbols, interval_ms)
-                if len(history):
-                    await self.pump.take(History(history))
-                    return
+                await self._wait_after(why)
+                continue
+            history = gather(candles, self.symbols, interval_ms)
+            if len(history):
+                await self.pump.take(History(history))
+                return
             await self.clock.sleep(RETRY_S)
+
+    async def _wait_after(self, why: RestError) -> None:
+        """A little, or as long as the exchange said (faults A1, A2)."""
+        await self.clock.sleep(max(RETRY_S, why.retry_after or 0.0))
 
     # -- what the pump wants done
 
@@ -307,7 +313,7 @@ class Daemon:
                 break
             except RestError as why:
                 self._log.warning("hole.unreachable", why=str(why))
-                await self.clock.sleep(RETRY_S)
+                await self._wait_after(why)
         waited_ms = self.engine.slices.next_ms
         past = gather((one for one in candles if one.open_ms < waited_ms), self.symbols, interval_ms)
         if len(past):
@@ -323,7 +329,9 @@ class Daemon:
         while True:
             await self.clock.sleep(self.settings.feed.resync_every_s)
             try:
-                await self.rest.sync_clock()
+                move = await self.rest.sync_clock()
+                if abs(move) > SKEW_MAX_MS:
+                    self.faults.count("T2", f"the clock was {move:.0f} ms away from the exchange's")
             except RestError as why:
                 self.faults.count("T6", f"the server's time could not be had: {why}")
 

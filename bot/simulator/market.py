@@ -22,6 +22,7 @@ QUOTE_DEPTH = 0.2  # best quantity as a share of the last minutes' mean volume
 QUOTE_ROWS = 10
 DECIMALS_MAX = 8
 LAST_ROWS = 1_440
+PARTS_KEPT = 16
 
 
 class Source(Protocol):
@@ -253,15 +254,15 @@ class Market:
         """The closed rows of an interval that has begun, as one candle [N]; None when there are none."""
         if stop_ms <= open_ms:
             return None
-        key = (open_ms, stop_ms)
+        key, one_less = (open_ms, stop_ms), (open_ms, stop_ms - self.interval_ms)
         if key not in self._before:
-            while len(self._before) > 8:
-                self._before.pop(next(iter(self._before)))
-            part: Candles | None = None
-            for row_ms in range(open_ms, stop_ms, self.interval_ms):
+            part, from_ms = (self._before[one_less], one_less[1]) if one_less in self._before else (None, open_ms)
+            for row_ms in range(from_ms, stop_ms, self.interval_ms):
                 row = self.source.between(row_ms, row_ms + 1)
                 if len(row):
                     part = _join(part, _finished(Minute(row, row_ms // self.interval_ms)))
+            while len(self._before) >= PARTS_KEPT:
+                self._before.pop(next(iter(self._before)))
             self._before[key] = part
         return self._before[key]
 

@@ -21,6 +21,7 @@ DAY_MS = 86_400_000
 SYMBOLS_CHEAP = 20
 RAW_REQUESTS, ORDERS_10S, ORDERS_DAY = 300_000, 50, 160_000
 FOREVER_MS = 2**62
+WIDER = 4
 
 
 class RestError(Exception):
@@ -119,15 +120,29 @@ class Rest:
         stop_ms = min(end_ms, now_ms) + 1
         if start_ms >= 0:
             start_ms -= EARLIER.get(kind, 0) * interval_ms
-            # a page with as many present candles as asked for, however many are absent before them
-            history = self._shown.history(at, interval_ms, start_ms, stop_ms, now_ms)
-            rows = self._writer.rows(at, History._make(column[:limit] for column in history), interval_ms)
+            history = self._oldest(at, interval_ms, max(start_ms, self._shown.source.first_ms), stop_ms, limit, now_ms)
         else:
-            history = self._shown.history(at, interval_ms, stop_ms - limit * interval_ms, stop_ms, now_ms)
-            if len(history.open_ms) < limit:
-                history = self._shown.history(at, interval_ms, 0, stop_ms, now_ms)
-            rows = self._writer.rows(at, History._make(column[-limit:] for column in history), interval_ms)
+            history = self._newest(at, interval_ms, stop_ms, limit, now_ms)
+        rows = self._writer.rows(at, history, interval_ms)
         return "[" + ",".join(row.text() for row in self._pages.of(rows, now_ms, name, kind)) + "]"
+
+    def _oldest(self, at: int, interval_ms: int, start_ms: int, stop_ms: int, limit: int, now_ms: int) -> History:
+        """The first `limit` candles from `start_ms` on, looking further where candles are absent."""
+        span_ms = limit * interval_ms
+        while True:
+            history = self._shown.history(at, interval_ms, start_ms, min(start_ms + span_ms, stop_ms), now_ms)
+            if len(history.open_ms) >= limit or start_ms + span_ms >= stop_ms:
+                return History._make(column[:limit] for column in history)
+            span_ms *= WIDER
+
+    def _newest(self, at: int, interval_ms: int, stop_ms: int, limit: int, now_ms: int) -> History:
+        """The last `limit` candles that open before `stop_ms`, looking back further where candles are absent."""
+        span_ms = limit * interval_ms
+        while True:
+            history = self._shown.history(at, interval_ms, stop_ms - span_ms, stop_ms, now_ms)
+            if len(history.open_ms) >= limit or stop_ms - span_ms <= self._shown.source.first_ms:
+                return History._make(column[-limit:] for column in history)
+            span_ms *= WIDER
 
     def _price(self, query: Mapping[str, str], now_ms: int) -> str:
         wanted, single = self._symbols(query)

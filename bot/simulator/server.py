@@ -9,7 +9,7 @@ Faults    injected by schedule (`faults.py`), at the start or while it runs.
 import asyncio
 import ssl
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from aiohttp import WSMsgType, web
@@ -120,13 +120,17 @@ class SimulatedExchange:
         await asyncio.shield(self._pump)
 
     async def stop(self) -> None:
+        """Cuts every connection and listens no more. Raises what ended the streams, if anything did."""
+        ended: Sequence[BaseException | None] = ()
         if self._pump:
             self._pump.cancel()
-            await asyncio.gather(self._pump, return_exceptions=True)
+            ended = await asyncio.gather(self._pump, return_exceptions=True)
         for session in self._streams.sessions:
             session.cut()
         if self._runner:
             await self._runner.cleanup()
+        if ended and isinstance(ended[0], Exception):
+            raise ended[0]
 
     async def _request(self, request: web.Request) -> web.StreamResponse:
         """One REST request: faults, limits, answer."""

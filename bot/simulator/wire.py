@@ -1,7 +1,7 @@
 """How Binance spot writes candles, quotes and rules: values in, JSON text out. The bot's codec is the other direction.
 
 Source  Binance, "WebSocket Streams" and "REST API", state of July 2026.
-Times   milliseconds UTC.   Numbers  strings with 8 decimals, here with their JSON quotes. Takers buy half of everything.
+Times   milliseconds UTC.   Numbers  strings with 8 decimals, here with their JSON quotes. Takers buy half of all.
 """
 
 from collections.abc import Iterator, Sequence

@@ -14,6 +14,7 @@ from bot.edge.faults import Alert, Faults
 from bot.edge.feed import Feed
 from bot.edge.rest import Rest
 from bot.exchanges.binance import Codec
+from bot.simulator.faults import parse_fault
 from bot.simulator.server import SimulatedExchange
 from tests.simulator.talking import trading
 
@@ -26,6 +27,7 @@ class Follower:
 
     def __init__(self, exchange: SimulatedExchange) -> None:
         self.symbols = exchange.market.symbols
+        self._exchange = exchange
         self.clock = Clock(SPEED)
         self.streamed: dict[tuple[str, int], Candle] = {}
         self.filled: dict[tuple[str, int], Candle] = {}
@@ -60,12 +62,16 @@ class Follower:
         found = await self.rest.candles(self.symbols, start_ms - 2 * MINUTE_MS, self.clock.now_ms())
         self.filled |= {(one.symbol, one.open_ms): one for one in found}
 
-    async def follow(self, minutes: int) -> dict[tuple[str, int], Candle]:
-        """Follows the exchange for so long; what REST says of the whole time."""
+    async def follow(self, minutes: int, fault: str) -> dict[tuple[str, int], Candle]:
+        """Follows the exchange for so long, the fault counted from when data flows; REST's word on the whole time."""
         await self.rest.sync_clock()
-        start_ms = self.clock.now_ms() // MINUTE_MS * MINUTE_MS
         async with asyncio.TaskGroup() as self._tasks:
             feeding = self._tasks.create_task(self.feed.run())
+            while not self.feed.connected:
+                await asyncio.sleep(0.002)
+            start_ms = self.clock.now_ms() // MINUTE_MS * MINUTE_MS
+            if fault:
+                self._exchange.inject(parse_fault(fault, self._exchange.clock.now_ms()))
             await self.clock.sleep_until(start_ms + minutes * MINUTE_MS + 20_000)
             feeding.cancel()
         found = await self.rest.candles(self.symbols, start_ms, start_ms + (minutes - 1) * MINUTE_MS)
@@ -92,9 +98,9 @@ class Follower:
 )
 async def test_after_any_fault_the_candles_are_the_exchanges(fault: str, seen: str) -> None:
     """Stream and REST together hold every candle, equal to what the exchange says of it, each exactly (I16, I17)."""
-    async with trading(*([fault] if fault else []), speed=SPEED) as exchange:
+    async with trading(speed=SPEED) as exchange:
         follower = Follower(exchange)
-        truth = await follower.follow(MINUTES)
+        truth = await follower.follow(MINUTES, fault)
     assert len(truth) == MINUTES * len(follower.symbols)
     known = follower.filled | follower.streamed
     assert {key: known.get(key) for key in truth} == truth

@@ -111,7 +111,7 @@ def test_sectors_move_together(returns: Floats) -> None:
     """Leaders of one sector correlate more with each other than with leaders of other sectors."""
     coins = Generator(COINS, 7).coins
     leaders = np.flatnonzero(coins.lag == 0)
-    matrix = np.corrcoef(returns[:, leaders].T)
+    matrix = np.atleast_2d(np.corrcoef(returns[:, leaders].T))
     alike = coins.sector[leaders][:, None] == coins.sector[leaders]
     others = ~np.eye(len(leaders), dtype=bool)
     assert matrix[alike & others].mean() > matrix[~alike].mean() + 0.03
