@@ -42,6 +42,7 @@ from models.model import Model
 STOP_WITHIN_S = 5.0
 RETRY_S = 2.0
 SKEW_MAX_MS = 250.0
+ASK_SILENT_S = 60.0
 NOTES_KEPT, SLICES_KEPT, CURVE_KEPT = 20, 12, 1_440
 MEASURE_S = 5.0
 
@@ -161,6 +162,7 @@ class Daemon:
         await self._first_history()
         self._tasks.create_task(self.pump.run(), name="pump")
         self._tasks.create_task(self._resync(), name="clock")
+        self._tasks.create_task(self._ask_for_the_silent(), name="silent")
         self._tasks.create_task(self._measure(), name="measure")
         if self.forecaster:
             self._tasks.create_task(self.forecaster.watch(), name="forecaster")
@@ -330,10 +332,27 @@ class Daemon:
             await self.clock.sleep(self.settings.feed.resync_every_s)
             try:
                 move = await self.rest.sync_clock()
-                if abs(move) > SKEW_MAX_MS:
+                if abs(move) > SKEW_MAX_MS * self.clock.speed:
                     self.faults.count("T2", f"the clock was {move:.0f} ms away from the exchange's")
             except RestError as why:
                 self.faults.count("T6", f"the server's time could not be had: {why}")
+
+    async def _ask_for_the_silent(self) -> None:
+        """Once a minute, what the exchange says of coins that send nothing (fault F7); one alert a coin."""
+        alerted: set[str] = set()
+        while True:
+            await self.clock.sleep(ASK_SILENT_S)
+            at = np.nonzero(self.engine.slices.silent())[0]
+            silent = {self.symbols[one] for one in at}
+            for symbol in alerted - silent:
+                self.faults.end("F7", symbol)
+            alerted &= silent
+            if not silent or len(silent) > self.settings.risk.absent_max * len(self.symbols):
+                continue  # when many are away it is the feed or the exchange, and has its own alert
+            with contextlib.suppress(RestError):
+                for rule in await self.rest.instruments(tuple(sorted(silent))):
+                    self.faults.begin("F7", f"no candles; the exchange says {rule.status}", rule.symbol)
+                    alerted.add(rule.symbol)
 
     async def _measure(self) -> None:
         """Readings that are states, not happenings: queues and connections."""
