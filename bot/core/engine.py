@@ -98,8 +98,8 @@ class Engine:
         """What to do about one event."""
         self._out = []
         match event:
-            case CandleClosed(candle):
-                self._collect(candle, now_ms)
+            case CandleClosed(candle, source):
+                self._collect(candle, source, now_ms)
             case SliceClosed(latest):
                 self.slices.next_ms = 0  # aligned history needs no assembly and no waking
                 self._observe(latest, now_ms)
@@ -131,8 +131,8 @@ class Engine:
 
     # -- candles become slices
 
-    def _collect(self, candle: Candle, now_ms: int) -> None:
-        kept = self.slices.add(candle)
+    def _collect(self, candle: Candle, source: str, now_ms: int) -> None:
+        kept = self.slices.add(candle, source)
         if kept is Kept.NEW:
             self._close_slices(now_ms)
         elif kept is Kept.REVISED:

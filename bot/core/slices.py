@@ -2,8 +2,9 @@
 
 A slice is complete when every symbol that is waited for has sent its candle. At the soft limit the
 stragglers are named so that REST can be asked; at the hard limit the slice closes without them. A
-symbol that missed two slices running is no longer waited for, so that it delays nobody (fault F7);
-its next candle puts it back. When nobody would be waited for, the hard limit alone closes.
+symbol that the stream missed two slices running is no longer waited for, so that it delays nobody (fault
+F7), even if REST could fill it in; its next streamed candle puts it back. When nobody would be waited for, a full
+slice or the hard limit closes.
 
 Limits  milliseconds after the slice's close.
 """
@@ -14,6 +15,7 @@ import numpy as np
 
 from bot.core.market import Candle, Mask, Slice
 
+STREAM = "stream"
 MISSES_MAX = 2
 SLICES_AHEAD = 3
 CLOSED_KEPT = 5
@@ -36,6 +38,7 @@ class Forming:
         self.values = np.full((5, coins), np.nan)
         self.present = np.zeros(coins, dtype=np.bool_)
         self.arrived = np.zeros(coins, dtype=np.bool_)
+        self.streamed = np.zeros(coins, dtype=np.bool_)
         self.came = 0
         self.waiting = -1
         self.asked_ms = 0
@@ -58,8 +61,8 @@ class Slices:
         self.next_ms = newest_ms + self.interval_ms
         self._forming = {open_ms: forming for open_ms, forming in self._forming.items() if open_ms >= self.next_ms}
 
-    def add(self, candle: Candle) -> Kept:
-        """Takes one closed candle."""
+    def add(self, candle: Candle, source: str = STREAM) -> Kept:
+        """Takes one closed candle; only the stream's own say that a symbol is alive."""
         at = self._index.get(candle.symbol)
         open_ms = candle.open_ms
         if at is None or open_ms % self.interval_ms:
@@ -67,7 +70,7 @@ class Slices:
         forming = self._forming.get(open_ms)
         if forming is None:
             if self.next_ms and open_ms < self.next_ms:
-                return self._after_close(self._closed.get(open_ms), at, candle)
+                return self._after_close(self._closed.get(open_ms), at, candle, source)
             if self.next_ms and open_ms > self.next_ms + SLICES_AHEAD * self.interval_ms:
                 return Kept.FOREIGN
             forming = self._forming[open_ms] = Forming(len(self.symbols))
@@ -76,19 +79,21 @@ class Slices:
         forming.values[:, at] = (candle.open, candle.high, candle.low, candle.close, candle.volume)
         forming.present[at] = candle.trades > 0
         forming.arrived[at] = True
+        forming.streamed[at] = source == STREAM
         forming.came += 1
         if forming.waiting > 0 and self._misses[at] < MISSES_MAX:
             forming.waiting -= 1
         return Kept.NEW
 
-    def _after_close(self, closed: Forming | None, at: int, candle: Candle) -> Kept:
+    def _after_close(self, closed: Forming | None, at: int, candle: Candle, source: str) -> Kept:
         if closed is None:
             return Kept.DUPLICATE  # older than what is kept: history already holds or has missed it
         if closed.arrived[at]:
             return _again(closed, at, candle)
         closed.values[:, at] = (candle.open, candle.high, candle.low, candle.close, candle.volume)
         closed.arrived[at] = True
-        self._misses[at] = 0  # it speaks again: wait for its next candle
+        if source == STREAM:
+            self._misses[at] = 0  # it speaks again: wait for its next candle
         return Kept.LATE
 
     def close_of(self, candle: Candle) -> float:
@@ -113,7 +118,7 @@ class Slices:
         del self._forming[open_ms]
         self._closed[open_ms] = forming
         self._closed.pop(open_ms - CLOSED_KEPT * self.interval_ms, None)
-        self._misses = np.where(forming.arrived, 0, self._misses + 1)
+        self._misses = np.where(forming.streamed, 0, self._misses + 1)
         self.next_ms = open_ms + self.interval_ms
         kept = forming.values.copy()  # a late candle may still be written into what is kept
         return Slice(open_ms, kept[0], kept[1], kept[2], kept[3], kept[4], forming.present.copy())

@@ -89,3 +89,22 @@ def test_after_an_outage_of_all_the_first_full_slice_closes_at_once() -> None:
     closed = made.take(open_ms + MINUTE_MS)
     assert closed is not None
     assert closed.present.all()
+
+
+def test_rest_fills_a_silent_symbol_in_but_does_not_make_it_waited_for() -> None:
+    """Fault F7: a symbol that only REST knows delays two slices, then nobody."""
+    made = slices()
+    for row in range(3):
+        open_ms = START_MS + row * MINUTE_MS
+        for symbol in COINS[:2]:
+            made.add(candle(symbol, open_ms))
+        at_once = made.take(open_ms + MINUTE_MS)
+        if row < 2:
+            assert at_once is None
+            made.add(candle(COINS[2], open_ms), "rest")
+            at_once = made.take(open_ms + MINUTE_MS + SOFT)
+            assert at_once is not None
+            assert at_once.present.all()
+    assert at_once is not None
+    assert list(at_once.present) == [True, True, False]
+    assert list(made.silent()) == [False, False, True]
