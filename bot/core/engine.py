@@ -13,7 +13,7 @@ from typing import assert_never
 import numpy as np
 from msgspec import Struct
 
-from bot.core.commands import AnyCommand, Approved, Cancel, Confirm, Fetch, Infer, Note, Query, Submit, WakeAt
+from bot.core.commands import AnyCommand, Cancel, Confirm, Fetch, Infer, Note, Query, Submit, WakeAt
 from bot.core.events import (
     Accepted,
     AnyEvent,
@@ -40,7 +40,7 @@ from bot.core.events import (
 )
 from bot.core.ledger import Ledger
 from bot.core.market import Candle, Floats, Instrument, Panel, Side, Slice
-from bot.core.orders import UNPROVEN, Orders
+from bot.core.orders import UNPROVEN, Orders, intent
 from bot.core.planner import Planner, Wish, plan
 from bot.core.risk import Level, Limits, Risk, Veto
 from bot.core.slices import Kept, Slices
@@ -320,7 +320,7 @@ class Engine:
             self._note_vetoes([order])
             return
         self.orders_made = number
-        self.orders.add(_intent(order, wish, now_ms))
+        self.orders.add(intent(order, wish.limit or wish.price, now_ms))
         self._out.append(Submit(order))
 
     def _note_vetoes(self, vetoes: list[Veto]) -> None:
@@ -472,18 +472,3 @@ class Engine:
 
     def _note(self, code: str, text: str, fault: str = "", symbol: str = "") -> None:
         self._out.append(Note(code, text, fault, symbol))
-
-
-def _intent(order: Approved, wish: Wish, now_ms: int) -> Order:
-    return Order(
-        order.client_id,
-        order.symbol,
-        order.side,
-        order.quantity,
-        order.limit,
-        wish.limit or wish.price,
-        order.open_ms,
-        now_ms,
-        now_ms + order.life_ms,
-        order.reason,
-    )

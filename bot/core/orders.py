@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
+from bot.core.commands import Approved
 from bot.core.events import Accepted, Canceled, Filled, Rejected, Report, Sent, Unanswered, Unfound
 from bot.core.market import MONEY, Side
 from bot.core.snapshot import Order, State
@@ -24,6 +25,22 @@ ZERO = Decimal(0)
 
 class Impossible(AssertionError):
     """A report that cannot follow: our bug or a broken promise of the exchange's."""
+
+
+def intent(order: Approved, reserved_price: Decimal, now_ms: int) -> Order:
+    """An approved order at the beginning of its life; its worst case is reserved at `reserved_price`."""
+    return Order(
+        order.client_id,
+        order.symbol,
+        order.side,
+        order.quantity,
+        order.limit,
+        reserved_price,
+        order.open_ms,
+        now_ms,
+        now_ms + order.life_ms,
+        order.reason,
+    )
 
 
 def advance(order: Order, report: Report) -> Order:

@@ -19,7 +19,7 @@ import numpy as np
 from msgspec.structs import replace
 from sqlite_utils import Database
 
-from bot.core.commands import AnyCommand, Approved, Cancel, Note, Submit
+from bot.core.commands import AnyCommand, Cancel, Note, Submit
 from bot.core.events import (
     Accepted,
     AnyEvent,
@@ -35,13 +35,14 @@ from bot.core.events import (
     Unanswered,
     Unfound,
 )
-from bot.core.orders import advance
+from bot.core.orders import advance, intent
 from bot.core.snapshot import Order, State
 from bot.edge.database import FILE, SCHEMA, SQLITE_ERRORS, judge
 from bot.edge.encoding import BadRecord, decode_commands, decode_event
 from bot.edge.trouble import JournalCorrupt, JournalNewer, NoJournal
 
 CHUNK = 500
+NOT_SHOWN = Decimal(0)  # what the worst case was reserved at is the engine's own
 WAIT_S = 5.0
 
 Statement = tuple[str, tuple[Any, ...]]
@@ -86,7 +87,7 @@ class Projection:
         for command in commands:
             match command:
                 case Submit(order):
-                    changes.append(self._put(_intent(order, now_ms), now_ms))
+                    changes.append(self._put(intent(order, NOT_SHOWN, now_ms), now_ms))
                 case Cancel(client_id) if client_id in self._orders:
                     changes.append(self._put(replace(self._orders[client_id], state=State.CANCELING), now_ms))
                 case Note(code, text, fault, symbol):
@@ -116,21 +117,6 @@ class Projection:
     def _fill(self, fill: Filled) -> tuple[Any, ...]:
         money = (str(fill.quantity), str(fill.price), str(fill.fee), fill.fee_asset)
         return (fill.symbol, fill.trade_id, fill.client_id, self._session, fill.side.value, *money, fill.time_ms)
-
-
-def _intent(order: Approved, now_ms: int) -> Order:
-    return Order(
-        order.client_id,
-        order.symbol,
-        order.side,
-        order.quantity,
-        order.limit,
-        Decimal(0),  # not shown: what the worst case was reserved at is the engine's own
-        order.open_ms,
-        now_ms,
-        now_ms + order.life_ms,
-        order.reason,
-    )
 
 
 def _answer(report: Report) -> str:

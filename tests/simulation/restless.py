@@ -32,9 +32,9 @@ def restless(panel: Panel) -> Restless:
 
 
 async def inject(world: World, number: str, minutes: int, options: str = "") -> tuple[int, int]:
-    """Has a fault begin with the next minute that is not yet near; its first and its last minute's open."""
+    """Has a fault begin with the next even minute, in which every coin is wanted; its first and last minute's open."""
     await world.until(lambda: world.slice_count >= 1 and world.daemon.pump.counts.decisions >= 1)
-    first_ms = (world.clock.now_ms() // MINUTE_MS + 1) * MINUTE_MS
+    first_ms = (world.clock.now_ms() // (2 * MINUTE_MS) + 1) * 2 * MINUTE_MS
     text = f"{number}@{first_ms}/{minutes}m{options}"
     world.exchange.inject(parse_fault(text, first_ms))
     return first_ms, first_ms + (minutes - 1) * MINUTE_MS
