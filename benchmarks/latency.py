@@ -36,6 +36,7 @@ from bot.edge.clock import Clock
 from bot.edge.forecaster import Forecaster
 from bot.edge.journal import Journal
 from bot.edge.metrics import Metrics
+from bot.edge.trouble import JournalTrouble
 from bot.exchanges.binance import Codec
 from bot.pump import SWITCH_S, Pump
 from bot.session import build_engine, recorded_as
@@ -54,6 +55,8 @@ class Idle:
     def confirm(self, wanted: Confirm) -> None: ...
 
     def note(self, note: Note) -> None: ...
+
+    def unwritten(self, why: JournalTrouble) -> None: ...
 
     async def slice_settled(self) -> None: ...
 

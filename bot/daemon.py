@@ -33,7 +33,9 @@ from bot.edge.forecaster import Forecaster
 from bot.edge.journal import Journal
 from bot.edge.metrics import Metrics
 from bot.edge.rest import Rest, RestError
+from bot.edge.storage import PART, Storage
 from bot.edge.store import Store
+from bot.edge.trouble import JournalTrouble
 from bot.exchanges.binance import Codec
 from bot.pump import Counts, Pump
 from bot.session import build_engine, continue_from, recorded_as, recover
@@ -103,6 +105,7 @@ class Daemon:
         self.journal: Journal
         self.broker: PaperBroker
         self.pump: Pump
+        self.storage: Storage
         self.feed: Feed
         self.forecaster: Forecaster | None = None
 
@@ -163,6 +166,7 @@ class Daemon:
         self._tasks.create_task(self.pump.run(), name="pump")
         self._tasks.create_task(self._resync(), name="clock")
         self._tasks.create_task(self._ask_for_the_silent(), name="silent")
+        self._tasks.create_task(self.storage.watch(), name="storage")
         self._tasks.create_task(self._measure(), name="measure")
         if self.forecaster:
             self._tasks.create_task(self.forecaster.watch(), name="forecaster")
@@ -176,6 +180,8 @@ class Daemon:
             self.forecaster = Forecaster(self._model, settings.forecaster, clock, self._deliver)
         self.broker = PaperBroker(settings.account, instruments, snapshot, clock, self._deliver)
         self.pump = Pump(self.engine, self.journal, self.broker, self.forecaster, clock, self.metrics, self)
+        left_open = next((cause.fault for cause in snapshot.risk.causes if cause.code == PART), "")
+        self.storage = Storage(self.journal, self.faults, self._deliver, left_open)
         self.feed = Feed(self._codec, settings.feed, settings.exchange, clock, self, self.faults, self._rng)
 
     def _deliver(self, event: Any) -> None:
@@ -222,8 +228,9 @@ class Daemon:
         try:
             candles = await self.rest.candles(symbols, start_ms, stop_ms)
         except RestError as why:
-            self.faults.count("F11", f"REST did not answer for stragglers: {why}")
+            self.faults.begin("F11", f"REST did not answer for stragglers: {why}")
             return
+        self.faults.end("F11")
         for candle in candles:
             self.candle(candle, "rest")
 
@@ -240,12 +247,23 @@ class Daemon:
         self.pump.post(Confirmed(symbol, price))
 
     def note(self, note: Note) -> None:
-        """Tells people; counts it under its fault."""
+        """Tells people; counts it under its fault. A cause of risk is an episode that its note ".over" ends."""
         self.recent_notes.append({"time_ms": self.clock.now_ms(), "code": note.code, "text": note.text})
-        if note.fault:
-            self.faults.count(note.fault, note.text, note.symbol)
-        elif note.code != "veto":
-            self._log.info(note.code, text=note.text)
+        match note.fault, note.code.split("."):
+            case "", ["veto"]:
+                pass
+            case "", _:
+                self._log.info(note.code, text=note.text)
+            case fault, ["risk", _, "over"]:
+                self.faults.end(fault, note.symbol)
+            case fault, ["risk", _]:
+                self.faults.begin(fault, note.text, note.symbol)
+            case fault, _:
+                self.faults.count(fault, note.text, note.symbol)
+
+    def unwritten(self, why: JournalTrouble) -> None:
+        """Intents could not be written: no more entries until they can be."""
+        self.storage.impaired(why)
 
     async def slice_settled(self) -> None:
         """After each slice: a point of the equity curve, and a checkpoint when it is time."""
@@ -316,6 +334,7 @@ class Daemon:
             except RestError as why:
                 self._log.warning("hole.unreachable", why=str(why))
                 await self._wait_after(why)
+        self.faults.end("F11")
         waited_ms = self.engine.slices.next_ms
         past = gather((one for one in candles if one.open_ms < waited_ms), self.symbols, interval_ms)
         if len(past):

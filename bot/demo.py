@@ -31,10 +31,10 @@ from bot.simulator.market import Market
 from bot.simulator.serve import exchange_of, market_of
 from bot.simulator.serve import serve as serve_exchange
 from bot.simulator.server import SimulatedExchange
-from bot.simulator.synthetic import synthetic_panel
+from bot.simulator.synthetic import Recipe, SyntheticSource, synthetic_panel
 from bot.terminal import show
 from models.checkpoint import load
-from models.model import Model
+from models.model import BadModel, Model
 from models.train import fit
 
 FOLDER = "demo-data"
@@ -44,15 +44,20 @@ TRAIN_MINUTES_MAX = 20_000
 FIT_SHARE = 0.85  # the rest chooses between lags
 SYNTHETIC_MINUTES = 14_400
 STRETCH_FROM_SPEED = 10.0
+WILD = Recipe(common=0.0024, sector=0.00105, own=0.0009, stray=0.0021)  # so that a minute shows some trades
 
 Beside = Callable[[Daemon], Awaitable[None]]
 
 
 class Played(Struct, frozen=True, eq=False):
-    """What a demo plays: settings, candles from `first` on, and a model that has seen none of those."""
+    """What a demo plays: settings, a market from row `first` of the panel on, and a model that has seen none of that.
+
+    The market of a synthetic panel goes on behind its end for ever; that of a candle folder ends with it.
+    """
 
     settings: Settings
     panel: Panel
+    market: Market
     first: int
     speed: float
     model: Model
@@ -80,29 +85,46 @@ def run_demo(
             if console:
                 tasks.create_task(show(daemon, console))
             if minutes:
-                await asyncio.sleep(minutes * 60)
+                tasks.create_task(_stop_after(daemon, minutes * 60))
+            end_ms = played.market.source.end_ms
+            if end_ms is not None:
+                await daemon.clock.sleep_until(end_ms)
                 daemon.stop()
 
     quiet = {"level": "error"} if console else {}  # the table says it all
     return asyncio.run(play(played, faults, beside, quiet))
 
 
+async def _stop_after(daemon: Daemon, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    daemon.stop()
+
+
 def prepare(
     settings: Settings, candles: Path | None, coins: int, seed: int, speed: float, model: Path | None
 ) -> Played:
     """Loads or makes the candles, fits or loads the model, and clears the demo's own folder."""
-    panel = _candle_panel(candles) if candles else synthetic_panel(coins, SYNTHETIC_MINUTES, seed)
+    panel = _candle_panel(candles) if candles else synthetic_panel(coins, SYNTHETIC_MINUTES, seed, recipe=WILD)
     first = int(len(panel) * TRAIN_SHARE)
     if model is not None:
         chosen: Model = load(model)
-        panel = panel.of(chosen.symbols)
+        panel = _of_model(panel, chosen)
     else:
         say = Console(stderr=True)
         say.print(f"fitting a gaussian on {first:,} slices of {len(panel.symbols)} coins ...", style="dim")
         chosen = fit("gaussian", panel.rows(max(0, first - TRAIN_MINUTES_MAX), first), FIT_SHARE).model
     settings = _suited(settings, panel, speed)
     _clear(Path(settings.storage.folder))
-    return Played(settings, panel, first, speed, chosen)
+    market = Market(panel if candles or model else SyntheticSource(coins, seed, recipe=WILD, keep=len(panel)))
+    return Played(settings, panel, market, first, speed, chosen)
+
+
+def _of_model(panel: Panel, model: Model) -> Panel:
+    """The model's own coins. BadModel names those the candles lack."""
+    missing = sorted(set(model.symbols) - set(panel.symbols))
+    if missing:
+        raise BadModel(f"the candles lack {', '.join(missing)}, which the model infers: give candles of all its coins")
+    return panel.of(model.symbols)
 
 
 async def play(
@@ -110,9 +132,10 @@ async def play(
 ) -> dict[str, Any]:
     """The exchange and the daemon on one clock until something stops the daemon; its outcome."""
     start_ms = int(played.panel.open_ms[played.first])
-    clock = Clock(played.speed, start_ms)
-    exchange = SimulatedExchange(Market(played.panel), clock, [parse_fault(text, start_ms) for text in faults])
+    schedule = [parse_fault(text, start_ms) for text in faults]
+    exchange = SimulatedExchange(played.market, Clock(played.speed, start_ms), schedule)
     await exchange.start()
+    clock = Clock(played.speed, start_ms)
     local = {"rest_url": exchange.rest_url, "stream_url": exchange.stream_url, "speed": played.speed}
     settings = played.settings
     settings = settings.model_copy(update={"exchange": settings.exchange.model_copy(update=local)})

@@ -14,7 +14,17 @@ from msgspec import Struct
 
 from bot.core.commands import AnyCommand, Approved, Cancel, Confirm, Fetch, Infer, Note, Query, Submit, WakeAt
 from bot.core.engine import Engine
-from bot.core.events import AnyEvent, CandleClosed, Filled, Forecasted, History, Reconciled, Rejected, Wake
+from bot.core.events import (
+    UNRECORDED,
+    AnyEvent,
+    CandleClosed,
+    Filled,
+    Forecasted,
+    History,
+    Reconciled,
+    Rejected,
+    Wake,
+)
 from bot.core.snapshot import State
 from bot.edge.broker import PaperBroker
 from bot.edge.clock import Clock
@@ -22,6 +32,7 @@ from bot.edge.encoding import encode_commands
 from bot.edge.forecaster import Forecaster
 from bot.edge.journal import Journal
 from bot.edge.metrics import Metrics
+from bot.edge.trouble import JournalFull, JournalLocked, JournalTrouble
 
 SWITCH_S = 0.0002  # a busy loop must not starve the journal and the model of their turns
 
@@ -45,6 +56,10 @@ class Hands(Protocol):
     def confirm(self, wanted: Confirm) -> None: ...
 
     def note(self, note: Note) -> None: ...
+
+    def unwritten(self, why: JournalTrouble) -> None:
+        """The journal could not write what was to be acted on; it tries again by itself."""
+        ...
 
     async def slice_settled(self) -> None:
         """The newest slice is decided, or will not be."""
@@ -141,9 +156,15 @@ class Pump:
             await self._hands.slice_settled()
 
     async def _send(self, orders: list[Approved]) -> None:
-        """The intents are on disk before the first order leaves; JournalFull and the like stop them all."""
+        """The intents are on disk before the first order leaves; where there is no room, none does (P9, P11)."""
         started = self._clock.monotonic()
-        await self._journal.sync()
+        try:
+            await self._journal.sync()
+        except (JournalFull, JournalLocked) as why:
+            self._hands.unwritten(why)
+            for order in orders:
+                self.post(Rejected(order.client_id, UNRECORDED, str(why)))
+            return
         self._metrics.synced(self._clock.monotonic() - started)
         for order in orders:
             self._broker.submit(order)

@@ -84,7 +84,8 @@ async def serve(
     try:
         try:
             await web.start()
-            log.info("web", url=f"http://{settings.host}:{web.port}/")
+            if settings.port >= 0:
+                log.info("web", url=f"http://{settings.host}:{web.port}/")
         except PortTaken as why:
             daemon.faults.count("Q6", str(why))  # on paper: a warning, trading goes on
         if beside is None:

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from bot.core.commands import AnyCommand, Cancel, Confirm, Fetch, Infer, Note, Query, Submit, WakeAt
 from bot.core.events import (
+    UNRECORDED,
     Accepted,
     AnyEvent,
     Canceled,
@@ -26,9 +27,11 @@ from bot.core.events import (
     Forecasted,
     ForecastFailed,
     History,
+    Impaired,
     Operator,
     Reconciled,
     Rejected,
+    Repaired,
     Report,
     Sent,
     SliceClosed,
@@ -121,6 +124,12 @@ class Engine:
                 self._restore(snapshot, now_ms)
             case Operator(verb, who):
                 self._obey(verb, who, now_ms)
+            case Impaired(part, fault, text):
+                if self.risk.trip(Cause(part, Level.NO_ENTRIES, text, fault=fault)):
+                    self._note(f"risk.{part}", f"{fault}: {text}")
+            case Repaired(part):
+                if self.risk.clear(part):
+                    self._note(f"risk.{part}.over", f"the {part} works again")
             case Stopping():
                 self._stopping = True
                 self._cancel_all(now_ms, (Side.BUY,))
@@ -344,7 +353,8 @@ class Engine:
                 self.ledger.apply(report)
             case Rejected(code=code, reason=reason):
                 self._note("order.rejected", f"{before.symbol} {code} {reason}", "O5", before.symbol)
-                self.risk.rejected(code, now_ms)
+                if code != UNRECORDED:  # nobody refused anything: it is no sign of a burst
+                    self.risk.rejected(code, now_ms)
             case Unanswered(reason=reason):
                 self._note("order.unknown", f"{before.client_id}: {reason}", "O1", before.symbol)
             case Unfound() if after.state is State.ABSENT:

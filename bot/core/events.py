@@ -12,6 +12,8 @@ import msgspec
 from bot.core.market import Candle, Floats, Panel, Side, Slice
 from bot.core.snapshot import Snapshot
 
+UNRECORDED = "journal"  # the code of a Rejected of ours: the intent was not on disk, so the order never left
+
 
 class Verb(StrEnum):
     """What a person may tell the engine. RESUME alone leads back from a halt."""
@@ -149,6 +151,20 @@ class Reconciled(Event, frozen=True):
     snapshot: Snapshot
 
 
+class Impaired(Event, frozen=True):
+    """A part of ours, by name, does not do its work: no entries until it is `Repaired`. `fault` is the catalogue's."""
+
+    part: str
+    fault: str
+    text: str
+
+
+class Repaired(Event, frozen=True):
+    """The part works again."""
+
+    part: str
+
+
 class Wake(Event, frozen=True):
     """The time asked for by WakeAt has come."""
 
@@ -178,6 +194,8 @@ AnyEvent = (
     | Unfound
     | Confirmed
     | Reconciled
+    | Impaired
+    | Repaired
     | Wake
     | Stopping
     | Operator

@@ -90,7 +90,7 @@ def _sell(
     if targets[at] > FULL_EXIT:
         surplus = (portfolio.weights[at] - targets[at]) * portfolio.equity / portfolio.mark[at]
         quantity = min(free, Decimal(repr(float(surplus))))
-    quantity = instrument.floor_quantity(quantity)
+    quantity = instrument.floor_quantity(_at_most(quantity, instrument))
     if not _tradable(quantity, price, instrument, Decimal(1)):
         return None  # dust: kept in the ledger, tried again when it is sellable (fault O10)
     return Wish(instrument.symbol, at, Side.SELL, quantity, price, _limit(Side.SELL, price, instrument, settings), "")
@@ -110,10 +110,15 @@ def _buy(
         return None
     affordable = MONEY.multiply(free, Decimal(repr(1.0 - settings.cash_margin)))
     wanted = MONEY.subtract(Decimal(repr(value)), orders.buying(instrument.symbol))
-    quantity = instrument.floor_quantity(MONEY.divide(min(affordable, wanted), price))
+    quantity = instrument.floor_quantity(_at_most(MONEY.divide(min(affordable, wanted), price), instrument))
     if not _tradable(quantity, price, instrument, Decimal(repr(settings.notional_margin))):
         return None
     return Wish(instrument.symbol, at, Side.BUY, quantity, price, _limit(Side.BUY, price, instrument, settings), "")
+
+
+def _at_most(quantity: Decimal, instrument: Instrument) -> Decimal:
+    """What one order may hold; the rest is wished for again with the next slice."""
+    return min(quantity, instrument.quantity_max) if instrument.quantity_max else quantity
 
 
 def _tradable(quantity: Decimal, price: Decimal, instrument: Instrument, margin: Decimal) -> bool:

@@ -20,6 +20,7 @@ from bot.daemon import Daemon, Outcome
 from bot.edge.clock import Clock
 from bot.edge.store import Row, Store
 from bot.simulator.faults import Fault, parse_fault
+from bot.simulator.limits import Limits
 from bot.simulator.market import Market as PlayedMarket
 from bot.simulator.server import SimulatedExchange
 from bot.simulator.synthetic import synthetic_panel
@@ -54,6 +55,15 @@ class Said(Struct):
     text: str
 
 
+class Alerted(Struct):
+    """One alert of the daemon's log, at the exchange's time: `stage` is began, ended or once."""
+
+    now_ms: int
+    stage: str
+    fault: str
+    symbol: str
+
+
 class World:
     """`async with World(tmp_path, "F1@+120s/30s") as world:`; faults count from the first slice that can close."""
 
@@ -67,13 +77,15 @@ class World:
         settings: dict[str, dict[str, Any]] | None = None,
         clock: Clock | None = None,
         started_ms: int | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.folder = folder
+        self.alerts: list[Alerted] = []
         self.panel = panel if panel is not None else synthetic_panel(COINS, MINUTES, 11)
         self.start_ms = started_ms or int(self.panel.open_ms[HISTORY])
         self.clock = clock or Clock(speed, self.start_ms)
         schedule: tuple[Fault, ...] = tuple(parse_fault(text, self.start_ms) for text in faults)
-        self.exchange = SimulatedExchange(PlayedMarket(self.panel), self.clock, schedule)
+        self.exchange = SimulatedExchange(PlayedMarket(self.panel), self.clock, schedule, limits)
         self._model = model or Market(self.panel.symbols, MINUTE_MS)
         self._overrides = settings or {}
         self.daemon: Daemon
@@ -81,9 +93,20 @@ class World:
 
     async def __aenter__(self) -> "World":
         await self.exchange.start()
-        self.daemon = Daemon(self.settings(), self.panel.symbols, self._model, self.clock, structlog.get_logger(), 1)
+        self.daemon = Daemon(self.settings(), self.panel.symbols, self._model, self.clock, self._log(), 1)
         self.task = asyncio.create_task(self.daemon.run())
         return self
+
+    def _log(self) -> Any:
+        """The log as configured, with an ear in front of it."""
+
+        def hear(logger: Any, method: str, line: Any) -> Any:
+            head, _, stage = line["event"].partition(".")
+            if head == "fault":
+                self.alerts.append(Alerted(self.clock.now_ms(), stage, line["fault"], line["symbol"]))
+            return line
+
+        return structlog.wrap_logger(structlog.PrintLogger(), [hear, *structlog.get_config()["processors"]])
 
     def settings(self) -> Settings:
         values = {name: dict(section) for name, section in LIVELY.items()}

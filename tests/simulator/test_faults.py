@@ -236,7 +236,7 @@ async def test_f15_minutes_without_trades() -> None:
 
 async def test_f16_rest_lacks_the_newest_candles() -> None:
     """Neither the running candle nor one younger than 30 s after its close."""
-    async with trading("F16@+0s/1h,value=30", speed=20.0) as exchange:
+    async with trading("F16@+0s/1h,value=30", speed=60.0) as exchange:
         await exchange.clock.sleep_until(BEGAN + 62_000)
         assert minute((await rows_of(exchange))[-1][0]) == -1
         await exchange.clock.sleep_until(BEGAN + 92_000)
@@ -336,7 +336,7 @@ async def test_f22_a_flood_of_partial_frames() -> None:
 @pytest.mark.parametrize(("kind", "reason"), [("", "foreign symbol"), (",kind=interval", "foreign interval")])
 async def test_f23_a_frame_of_something_else(kind: str, reason: str) -> None:
     """A symbol, or an interval, that nobody subscribed to; the codec refuses it by name."""
-    async with trading(f"F23@+0s/1h{kind}", speed=20.0) as exchange:
+    async with trading(f"F23@+0s/1h{kind}", speed=60.0) as exchange:
         frames = await listen(exchange, [BTC], 1)
     odd = [frame for frame in frames if frame["k"]["s"] != "BTCUSDT" or frame["k"]["i"] != "1m"]
     assert 30 < len(odd) < 70

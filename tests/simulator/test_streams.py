@@ -143,7 +143,7 @@ async def test_every_minute_of_the_stream_ends_in_exactly_the_candle() -> None:
 
 async def test_partial_frames_come_every_two_seconds_and_closing_ones_at_once() -> None:
     """At the exchange's own pace: two seconds between a symbol's frames, the close within a tenth of a second."""
-    async with trading(speed=20.0) as exchange:
+    async with trading(speed=40.0) as exchange:
         frames = await listen(exchange, ["btcusdt@kline_1m"], 2)
     times = [frame["E"] for frame in frames if not frame["k"]["x"]]
     assert 1_500 < float(np.median(np.diff(times))) < 2_500
