@@ -77,7 +77,7 @@ def start_exchange(port: int, speed: float, coins: int) -> tuple[subprocess.Pope
     """The exchange's process and its symbols, once it answers."""
     command = [sys.executable, "-m", "bot.cli", "exchange", "--port", str(port), "--speed", str(speed)]
     exchange = subprocess.Popen([*command, "--coins", str(coins)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(200):
+    for _ in range(600):
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v3/exchangeInfo", timeout=5) as answer:
                 return exchange, [entry["symbol"] for entry in json.load(answer)["symbols"]]

@@ -16,6 +16,9 @@ import click
 # matrices of a hundred coins: BLAS threads would only fight the other threads for the cores
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+SPEED_MAX = 100_000.0
+MINUTES_MAX = 1e6
+
 
 class Verb(click.Command):
     """A verb whose named errors end with their own exit code and a sentence, never a traceback."""
@@ -35,6 +38,19 @@ class Verb(click.Command):
             for line in sentences(why):
                 click.echo(f"lacuna: {line}", err=True)
             ctx.exit(code)
+
+
+class Positive(click.FloatRange):
+    """A number above 0; click's own ranges let NaN through."""
+
+    def __init__(self, most: float, zero: bool = False) -> None:
+        super().__init__(min=0.0, max=most, min_open=not zero)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if number != number:
+            self.fail(f"{value} is no number", param, ctx)
+        return number
 
 
 def say(result: dict[str, Any], as_json: bool, text: str = "") -> None:
@@ -68,10 +84,19 @@ def main() -> None:
 
 @main.command(cls=Verb)
 @click.option("--candles", type=click.Path(path_type=Path), help="A candle folder; without it a synthetic market.")
-@click.option("--speed", default=60.0, show_default=True, help="Minutes of market per minute.")
-@click.option("--minutes", default=0.0, help="Stop after this many minutes of wall time; 0: at Ctrl-C.")
-@click.option("--coins", default=30, show_default=True, help="Coins of the synthetic market.")
-@click.option("--seed", default=7, show_default=True, help="Of the synthetic market.")
+@click.option(
+    "--speed", type=Positive(SPEED_MAX), default=60.0, show_default=True, help="Minutes of market per minute."
+)
+@click.option(
+    "--minutes",
+    type=Positive(MINUTES_MAX, zero=True),
+    default=0.0,
+    help="Stop after this many minutes of wall time; 0: at Ctrl-C.",
+)
+@click.option(
+    "--coins", type=click.IntRange(2, 2_000), default=30, show_default=True, help="Coins of the synthetic market."
+)
+@click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Of the synthetic market.")
 @click.option("--fault", "faults", multiple=True, metavar="F1@+120s/30s", help="A fault by its number, at a time.")
 @click.option("--model", type=click.Path(path_type=Path), help="A model folder; without it one is fitted first.")
 @config
@@ -102,11 +127,13 @@ def run(path: Path | None, sets: tuple[str, ...], as_json: bool) -> None:
 
 
 @main.command(cls=Verb)
-@click.option("--port", default=9450, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65_535), default=9450, show_default=True)
 @click.option("--candles", type=click.Path(path_type=Path), help="A candle folder; without it a synthetic market.")
-@click.option("--coins", default=30, show_default=True, help="Coins of the synthetic market.")
-@click.option("--seed", default=7, show_default=True, help="Of the synthetic market.")
-@click.option("--speed", default=1.0, show_default=True, help="Minutes of market per minute.")
+@click.option(
+    "--coins", type=click.IntRange(2, 2_000), default=30, show_default=True, help="Coins of the synthetic market."
+)
+@click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Of the synthetic market.")
+@click.option("--speed", type=Positive(SPEED_MAX), default=1.0, show_default=True, help="Minutes of market per minute.")
 @click.option("--fault", "faults", multiple=True, metavar="F1@+120s/30s", help="A fault by its number, at a time.")
 @as_json
 def exchange(as_json: bool, **options: Any) -> None:
@@ -127,7 +154,9 @@ def train() -> None:
 @train.command(cls=Verb)
 @click.option("--candles", required=True, type=click.Path(path_type=Path), help="A candle folder.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The model folder to write.")
-@click.option("--coverage", default=0.9, show_default=True, help="Coins with candles in at least this share.")
+@click.option(
+    "--coverage", type=Positive(1.0), default=0.9, show_default=True, help="Coins with candles in at least this share."
+)
 @as_json
 def gaussian(candles: Path, out: Path, coverage: float, as_json: bool) -> None:
     """The exponentially weighted Gaussian conditional: each coin from all the others, in closed form.

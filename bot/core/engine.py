@@ -152,7 +152,7 @@ class Engine:
     def _note_revision(self, candle: Candle) -> None:
         instrument = self.instruments[self._at[candle.symbol]]
         first = self.slices.close_of(candle)
-        if abs(candle.close - first) > float(instrument.price_step):
+        if abs(candle.close - first) > 1.5 * float(instrument.price_step):  # more than one tick, in floats
             text = f"{candle.symbol} {candle.open_ms} closed at {first}, is now said to close at {candle.close}"
             self._note("candle.revised", text, "F9", candle.symbol)
 
@@ -351,10 +351,11 @@ class Engine:
         match report:
             case Filled() if len(after.trade_ids) > len(before.trade_ids):
                 self.ledger.apply(report)
+            case Rejected(code=code, reason=reason) if code == UNRECORDED:
+                self._note("order.unrecorded", f"{before.symbol}: {reason}", symbol=before.symbol)
             case Rejected(code=code, reason=reason):
                 self._note("order.rejected", f"{before.symbol} {code} {reason}", "O5", before.symbol)
-                if code != UNRECORDED:  # nobody refused anything: it is no sign of a burst
-                    self.risk.rejected(code, now_ms)
+                self.risk.rejected(code, now_ms)
             case Unanswered(reason=reason):
                 self._note("order.unknown", f"{before.client_id}: {reason}", "O1", before.symbol)
             case Unfound() if after.state is State.ABSENT:

@@ -43,7 +43,7 @@ def test_the_books_balance_to_the_last_digit(trades: list[tuple[Side, Decimal, D
 @given(st.lists(QUANTITY, min_size=1, max_size=20))
 def test_trading_at_one_price_costs_the_fees(quantities: list[Decimal]) -> None:
     """Nothing is made or lost by trading back and forth at one price, except the fees."""
-    book, price, fee = ledger(), Decimal("100"), Decimal("0.25")
+    book, price, fee = ledger(), Decimal(100), Decimal("0.25")
     for quantity in quantities:
         book.apply(trade(Side.BUY, quantity, price, fee, "USDT"))
         book.apply(trade(Side.SELL, quantity, price, fee, "USDT"))

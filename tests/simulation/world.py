@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import structlog
 from msgspec import Struct
@@ -91,7 +91,7 @@ class World:
         self.daemon: Daemon
         self.task: asyncio.Task[Outcome]
 
-    async def __aenter__(self) -> "World":
+    async def __aenter__(self) -> Self:
         await self.exchange.start()
         self.daemon = Daemon(self.settings(), self.panel.symbols, self._model, self.clock, self._log(), 1)
         self.task = asyncio.create_task(self.daemon.run())
