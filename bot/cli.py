@@ -5,6 +5,7 @@ output. Everything heavy is imported inside the verb that needs it: `--help` ans
 """
 
 import json
+import math
 import os
 import sys
 import traceback
@@ -48,7 +49,7 @@ class Positive(click.FloatRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
-        if number != number:
+        if math.isnan(number):
             self.fail(f"{value} is no number", param, ctx)
         return number
 

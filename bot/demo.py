@@ -7,6 +7,7 @@ milliseconds, so the waiting times are stretched to what a busy machine can keep
 
 import asyncio
 import contextlib
+import errno
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from bot.edge.clock import Clock
 from bot.edge.database import FILE
 from bot.edge.lock import FolderLock
 from bot.edge.logs import configure
+from bot.edge.web import PortTaken
 from bot.run import serve
 from bot.simulator.faults import parse_fault
 from bot.simulator.market import Market
@@ -201,6 +203,12 @@ def run_exchange(
             f"\nexchange.speed = {speed}\n{len(market.symbols)} coins; Ctrl-C ends it"
         )
 
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         asyncio.run(serve_exchange(exchange, started, port=port))
+    except KeyboardInterrupt:
+        pass
+    except OSError as why:
+        if why.errno != errno.EADDRINUSE:
+            raise
+        raise PortTaken(f"--port: {port} is taken: choose another") from why
     return {"connections": exchange.seen.connections, "requests": dict(exchange.seen.requests)}
