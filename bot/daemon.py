@@ -163,6 +163,7 @@ class Daemon:
         self._tasks.create_task(self.feed.run(), name="feed")
         await self.pump.take(Reconciled(snapshot))
         await self._first_history()
+        self.pump.observe()  # a long history takes the model a while: not on the first slice's time
         self._tasks.create_task(self.pump.run(), name="pump")
         self._tasks.create_task(self._resync(), name="clock")
         self._tasks.create_task(self._ask_for_the_silent(), name="silent")

@@ -190,10 +190,15 @@ class Pump:
             case Submit():
                 pass  # already sent, behind the journal
 
+    def observe(self) -> None:
+        """Hands the model every slice it has not seen: the history before the first question, then each new one."""
+        if self._forecaster is not None:
+            self._forecaster.observe(self.engine.window.panel(self._observed_ms))
+            self._observed_ms = self.engine.window.newest_ms
+
     def _infer(self, open_ms: int) -> None:
         assert self._forecaster is not None, "a strategy that wants forecasts was started without a model"
-        self._forecaster.observe(self.engine.window.panel(self._observed_ms))
-        self._observed_ms = open_ms
+        self.observe()
         self._forecaster.infer(open_ms)
 
     def _wake_at(self, time_ms: int) -> None:

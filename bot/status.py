@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.edge.store import Store
+from bot.session import recover_state
 
 NOTES, ORDERS, FILLS = 10, 10, 10
 
@@ -15,6 +16,7 @@ def status_of(folder: Path) -> dict[str, Any]:
         sessions = store.sessions()
         equity = store.newest("equity", 1)
         newest = sessions[-1] if sessions else None
+        state = recover_state(store)
         return {
             "folder": str(folder),
             "sessions": len(sessions),
@@ -23,6 +25,7 @@ def status_of(folder: Path) -> dict[str, Any]:
             "ended": newest.exit if newest else None,
             "coins": len(newest.symbols) if newest else 0,
             "equity": equity[0] if equity else None,
+            "positions": {held.symbol: str(held.quantity) for held in state.holdings} if state else {},
             "orders": store.newest("orders", ORDERS),
             "fills": store.newest("fills", FILLS),
             "notes": store.newest("notes", NOTES),

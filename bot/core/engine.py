@@ -306,7 +306,8 @@ class Engine:
         """Stops, and the way down while the state is REDUCE: exits that wait for no forecast."""
         self.ledger.raise_highs()
         portfolio = self.portfolio()
-        reasons = dict(self.risk.stops(portfolio))
+        # a stop is no surer than its price: the old mark of a coin in doubt proves nothing (fault F20)
+        reasons = {at: reason for at, reason in self.risk.stops(portfolio) if not self._doubted[at]}
         if self.risk.level is Level.REDUCE:
             reasons |= {int(at): "reduce" for at in np.nonzero(portfolio.opened_ms)[0]}
         if not reasons:

@@ -9,6 +9,7 @@ Limits   shares of equity unless a unit is in the name; a limit of 0 is off wher
 
 from collections import deque
 from enum import IntEnum
+from itertools import takewhile
 
 import numpy as np
 from msgspec import Struct
@@ -277,7 +278,8 @@ class Risk:
             self._orders_ms.popleft()
         if len(self._orders_ms) >= limits.orders_per_day_max:
             return f"more than risk.orders_per_day_max {limits.orders_per_day_max} orders in a day"
-        minute = sum(1 for at_ms in reversed(self._orders_ms) if at_ms > now_ms - MINUTE_MS)
+        recent = takewhile(lambda at_ms: at_ms > now_ms - MINUTE_MS, reversed(self._orders_ms))  # a day's are many
+        minute = sum(1 for _ in recent)
         if minute >= limits.orders_per_minute_max:
             return f"more than risk.orders_per_minute_max {limits.orders_per_minute_max} orders in a minute"
         self._orders_ms.append(now_ms)

@@ -213,6 +213,20 @@ class Market:
         scales = (self._price_scale, self._volume_scale, self._price_scale, self._volume_scale)
         return Quotes(*(side / scale for side, scale in zip(quoted, scales, strict=True)))
 
+    def book(self, at: int, quotes: Quotes, levels: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+        """Bids and asks of symbol number `at` as (price, quantity), best first: the quotes, then level after level a
+        tick away, each with one to four times the best quantity. Empty where nothing is quoted."""
+        bid, bid_quantity, ask, ask_quantity = (float(side[at]) for side in quotes)
+        if np.isnan(bid):
+            return [], []
+        ticks, steps = float(self._price_scale[at]), float(self._volume_scale[at])
+        size = 1.0 + 3.0 * np.modf(np.arange(levels) * 0.618034)[0]
+        bids = np.rint(bid * ticks) - np.arange(levels)
+        asks = np.rint(ask * ticks) + np.arange(levels)
+        below = np.column_stack([bids / ticks, np.rint(bid_quantity * steps * size) / steps])[bids >= 1.0]
+        above = np.column_stack([asks / ticks, np.rint(ask_quantity * steps * size) / steps])
+        return [(price, size) for price, size in below.tolist()], [(price, size) for price, size in above.tolist()]
+
     def history(self, at: int, interval_ms: int, start_ms: int, stop_ms: int, now_ms: int) -> History:
         """Candles of symbol number `at` that open in [start, stop) and no later than now, the running one included."""
         running_ms = self.open_of(now_ms)

@@ -1,7 +1,8 @@
 """REST as Binance speaks it: a path and its query in, a status and a body out. No sockets, no clock.
 
 Source  Binance, "REST API", and exchange-facts 2. Weights as documented.
-Served  ping, time, exchangeInfo, klines, ticker/price, ticker/bookTicker, ticker/24hr, avgPrice; anything else is 404.
+Served  ping, time, exchangeInfo, klines, depth, ticker/price, ticker/bookTicker, ticker/24hr, avgPrice; anything else is
+        404.
 Errors  HTTP 400 with {"code", "msg"}.
 """
 
@@ -10,15 +11,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from bot.simulator.limits import MINUTE_MS, Limits
-from bot.simulator.market import History, Market
+from bot.simulator.market import History, Market, Quotes
 from bot.simulator.tamper import EARLIER, Pages
 from bot.simulator.wire import INTERVALS, Writer
 
 LIMIT, LIMIT_MAX = 500, 1_000
+LEVELS, LEVELS_MAX = 100, 5_000
+LEVELS_WEIGHT = ((100, 5), (500, 25), (1_000, 50))  # up to so many levels; 250 beyond
 DAY_MS = 86_400_000
 SYMBOLS_CHEAP = 20
+NO_TOUCH = ('"0.00000000"',) * 4
 RAW_REQUESTS, ORDERS_10S, ORDERS_DAY = 300_000, 50, 160_000
 FOREVER_MS = 2**62
 WIDER = 4
@@ -43,6 +48,7 @@ class Rest:
             "/api/v3/time": self._time,
             "/api/v3/exchangeInfo": self._exchange_info,
             "/api/v3/klines": self._klines,
+            "/api/v3/depth": self._depth,
             "/api/v3/ticker/price": self._price,
             "/api/v3/ticker/bookTicker": self._book_ticker,
             "/api/v3/ticker/24hr": self._day,
@@ -63,6 +69,10 @@ class Rest:
                 return 2
             case "price" | "bookTicker":
                 return 2 if single else 4
+            case "depth":
+                levels = query.get("limit", "")
+                many = int(levels) if levels.isdecimal() and len(levels) < 9 else LEVELS
+                return next((weight for most, weight in LEVELS_WEIGHT if many <= most), 250)
             case "24hr" if single:
                 return 2
             case "24hr":
@@ -111,10 +121,7 @@ class Rest:
         at = self._symbol(query)
         name = self._writer.names[at]
         interval_ms = self._interval(query)
-        limit = _integer(query, "limit", LIMIT)
-        if limit < 1:
-            raise RestError(-1130, "Data sent for parameter 'limit' is not valid.")
-        limit = min(limit, LIMIT_MAX)
+        limit = _limit(query, LIMIT, LIMIT_MAX)
         start_ms, end_ms = _integer(query, "startTime", -1), _integer(query, "endTime", FOREVER_MS)
         kind = self._pages.kind(now_ms, name)
         stop_ms = min(end_ms, now_ms) + 1
@@ -144,6 +151,18 @@ class Rest:
                 return History._make(column[-limit:] for column in history)
             span_ms *= WIDER
 
+    def _depth(self, query: Mapping[str, str], now_ms: int) -> str:
+        """The order book of one symbol, best first; empty while trading is suspended."""
+        at = self._symbol(query)
+        limit = _limit(query, LEVELS, LEVELS_MAX)
+        quotes = self._quotes(now_ms)
+        sides = self._quoted.book(at, quotes, limit) if quotes else ((), ())
+        bids, asks = (
+            ",".join(f"[{self._writer.price(at, price)},{self._writer.volume(at, size)}]" for price, size in side)
+            for side in sides
+        )
+        return f'{{"lastUpdateId":{now_ms},"bids":[{bids}],"asks":[{asks}]}}'
+
     def _price(self, query: Mapping[str, str], now_ms: int) -> str:
         wanted, single = self._symbols(query)
         found = [
@@ -154,14 +173,10 @@ class Rest:
 
     def _book_ticker(self, query: Mapping[str, str], now_ms: int) -> str:
         wanted, single = self._symbols(query)
-        quotes = self._quoted.quotes(now_ms)
-        minute = self._shown.minute(self._shown.open_of(now_ms))
+        quotes = self._quotes(now_ms)
         found = []
         for at in wanted:
-            open_for_trade = quotes is not None and minute is not None and not minute.absent[at]
-            bid, bid_quantity, ask, ask_quantity = (
-                self._writer.touch(at, quotes) if quotes and open_for_trade else ('"0.00000000"',) * 4
-            )
+            bid, bid_quantity, ask, ask_quantity = self._touch(at, quotes)
             found.append(
                 f'{{"symbol":"{self._writer.names[at]}","bidPrice":{bid},"bidQty":{bid_quantity},'
                 f'"askPrice":{ask},"askQty":{ask_quantity}}}'
@@ -179,7 +194,7 @@ class Rest:
         known = len(day.open_ms) > 0
         opened = float(day.open[0]) if known else last
         volume, quote_volume = float(day.volume.sum()), float(day.quote_volume.sum())
-        touch = self._touch(at, now_ms)
+        touch = self._touch(at, self._quotes(now_ms))
         numbers = {
             "priceChange": f"{last - opened:.8f}",
             "priceChangePercent": f"{(last / opened - 1) * 100 if opened else 0.0:.3f}",
@@ -208,11 +223,16 @@ class Rest:
         price = float(day.quote_volume.sum()) / volume if volume else self._last(at, now_ms)
         return f'{{"mins":5,"price":"{price:.8f}","closeTime":{now_ms}}}'
 
-    def _touch(self, at: int, now_ms: int) -> tuple[str, str, str, str]:
-        quotes = self._quoted.quotes(now_ms)
-        if quotes is None or quotes.bid[at] != quotes.bid[at]:
-            return ('"0.00000000"',) * 4
-        return self._writer.touch(at, quotes)
+    def _quotes(self, now_ms: int) -> Quotes | None:
+        """Best bids and asks, NaN where trading is suspended; None where there is no market."""
+        quotes, minute = self._quoted.quotes(now_ms), self._shown.minute(self._shown.open_of(now_ms))
+        if quotes is None or minute is None:
+            return None
+        return Quotes(*(np.where(minute.absent, np.nan, side) for side in quotes))
+
+    def _touch(self, at: int, quotes: Quotes | None) -> tuple[str, str, str, str]:
+        """Bid, its quantity, ask, its quantity; zeros where nothing is quoted."""
+        return NO_TOUCH if quotes is None or np.isnan(quotes.bid[at]) else self._writer.touch(at, quotes)
 
     def _last(self, at: int, now_ms: int) -> float:
         return self._shown.last_price(at, now_ms)
@@ -262,6 +282,14 @@ def _integer(query: Mapping[str, str], name: str, default: int) -> int:
         legal = "legal range is '^[0-9]{1,20}$'"
         raise RestError(-1100, f"Illegal characters found in parameter '{name}'; {legal}.")
     return int(text)
+
+
+def _limit(query: Mapping[str, str], default: int, most: int) -> int:
+    """How many are asked for, at most `most`."""
+    limit = _integer(query, "limit", default)
+    if limit < 1:
+        raise RestError(-1130, "Data sent for parameter 'limit' is not valid.")
+    return min(limit, most)
 
 
 def _listed(found: list[str], single: bool) -> str:

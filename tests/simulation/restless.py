@@ -19,7 +19,12 @@ from models.dataset import Returns
 from models.model import Arrays
 from tests.simulation.world import COINS, HISTORY, MINUTES, World
 
-SPEED = 90.0
+SPEED = 75.0
+PATIENT: dict[str, dict[str, Any]] = {
+    "market": {"soft_limit_ms": 8_000, "hard_limit_ms": 50_000},
+    "risk": {"stale_after_ms": 58_000, "forecast_age_max_ms": 58_000},
+    "forecaster": {"budget_s": 58.0},
+}
 PULL, RETURN_MAX = 0.01, 0.5
 
 
@@ -45,9 +50,12 @@ def restless(
     speed: float = SPEED,
     settings: dict[str, dict[str, Any]] | None = None,
 ) -> World:
-    """A world whose strategy wants every coin in every even minute."""
+    """A world whose strategy wants every coin in every even minute; REST's answers may take most of a minute."""
     panel = panel if panel is not None else synthetic_panel(COINS, MINUTES, 11)
-    return World(folder, *faults, panel=panel, speed=speed, model=Restless(panel.symbols, MINUTE_MS), settings=settings)
+    model = Restless(panel.symbols, MINUTE_MS)
+    given = settings or {}
+    patient = {name: PATIENT.get(name, {}) | given.get(name, {}) for name in PATIENT | given}
+    return World(folder, *faults, panel=panel, speed=speed, model=model, settings=patient)
 
 
 async def inject(world: World, fault: str, minutes: float, options: str = "", after_s: int = 0) -> int:

@@ -10,6 +10,7 @@ import resource
 import signal
 import sqlite3
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,10 @@ async def test_the_second_signal_means_now(tmp_path: Path, first: signal.Signals
         assert process.returncode == 1
         with Store(world.folder) as store:
             assert store.sessions()[-1].ended_ms is None  # it did not take the time to say so
+        opened = {order["client_id"] for order in world.open_orders()}
+        assert opened
         await world.begins()
-        assert world.daemon.engine.orders.live
+        assert opened <= {order.client_id for order in world.daemon.engine.orders}
         await world.slices(2)
         await world.stop()
     assert audited(world.folder) == []
@@ -222,9 +225,9 @@ async def test_a_hundred_and_eleven_coins_are_back_within_ten_seconds(tmp_path: 
         session.minute(row)
     await session.journal.close(session.now_ms, "stopped")
     async with Lives(tmp_path, panel=panel, speed=2.0, started_ms=int(panel.open_ms[HISTORY + minutes])) as world:
-        began = world.clock.monotonic()
+        began = time.process_time()  # exchange and bot together; others may use the machine too
         await world.begins()
-        assert world.clock.monotonic() - began < RECOVERED_WITHIN_S
+        assert time.process_time() - began < RECOVERED_WITHIN_S
         assert world.daemon.engine.ledger.cash == session.engine.ledger.cash
         assert world.daemon.engine.ledger.holdings == session.engine.ledger.holdings
 
@@ -300,6 +303,19 @@ def _withheld(rows: list[Row]) -> int:
     unsent = {row.event.client_id for row in rows if isinstance(row.event, Rejected) and row.event.code == UNRECORDED}
     assert not unsent & {row.event.client_id for row in rows if isinstance(row.event, Sent)}
     return len(unsent)
+
+
+async def test_a_trouble_left_open_by_a_death_ends_at_the_next_start(tmp_path: Path) -> None:
+    """Faults P9, P11: a session that died with its entries stopped does not stop those of the next."""
+    async with Lives(tmp_path) as world:
+        session = Session(tmp_path, world.panel)
+        session.take(Impaired("journal", "P11", "database is locked"))
+        assert session.engine.risk.level is Level.NO_ENTRIES
+        await session.journal.close(session.now_ms, "failed")
+        await world.begins()
+        await world.until(lambda: world.daemon.engine.risk.level is Level.RUNNING)
+        await world.stop()
+    assert audited(tmp_path) == []
 
 
 async def test_a_disk_that_refuses_ends_the_process(tmp_path: Path) -> None:

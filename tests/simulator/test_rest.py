@@ -99,6 +99,10 @@ async def test_suspended_minutes_are_absent_and_idle_ones_are_not() -> None:
         (KLINES, {"symbol": "BTCUSDT", "interval": "1m", "limit": "many"}, -1100),
         (KLINES, {"symbol": "BTCUSDT", "interval": "1m", "limit": "0"}, -1130),
         (KLINES, {"symbol": "BTCUSDT", "interval": "1m", "startTime": "-5"}, -1100),
+        (DEPTH, {}, -1102),
+        (DEPTH, {"symbol": "NOPEUSDT"}, -1121),
+        (DEPTH, {"symbol": "BTCUSDT", "limit": "0"}, -1130),
+        (DEPTH, {"symbol": "BTCUSDT", "limit": "ten"}, -1100),
         ("/api/v3/exchangeInfo", {"symbol": "NOPEUSDT"}, -1121),
         ("/api/v3/exchangeInfo", {"symbols": '["BTCUSDT","NOPEUSDT"]'}, -1121),
         ("/api/v3/exchangeInfo", {"symbols": "BTCUSDT"}, -1100),
@@ -148,6 +152,33 @@ async def test_symbols_and_tickers_can_be_asked_for_one_some_or_all() -> None:
         assert [each["symbol"] for each in info["symbols"]] == ["SOLUSDT"]
         _, none, _ = await ask(exchange, "/api/v3/exchangeInfo", symbolStatus="BREAK")
         assert none["symbols"] == []
+
+
+async def test_the_book_begins_at_the_quotes_and_goes_away_from_them() -> None:
+    """depth: bids fall and asks rise tick by tick from bookTicker's own; `limit` levels of each, 100 by default."""
+    async with trading(speed=0.001) as exchange:
+        _, touch, _ = await ask(exchange, "/api/v3/ticker/bookTicker", symbol="ETHUSDT")
+        _, book, _ = await ask(exchange, DEPTH, symbol="ETHUSDT", limit=5)
+        assert book["bids"][0] == [touch["bidPrice"], touch["bidQty"]]
+        assert book["asks"][0] == [touch["askPrice"], touch["askQty"]]
+        bids, asks = ([Decimal(price) for price, _ in book[side]] for side in ("bids", "asks"))
+        step = Decimal("0.01")
+        assert bids == [bids[0] - step * level for level in range(5)]
+        assert asks == [asks[0] + step * level for level in range(5)]
+        assert all(Decimal(size) > 0 for side in ("bids", "asks") for _, size in book[side])
+        _, whole, _ = await ask(exchange, DEPTH, symbol="ETHUSDT")
+        assert len(whole["bids"]) == len(whole["asks"]) == 100
+
+
+async def test_a_deeper_book_costs_more() -> None:
+    """depth weighs 5, 25, 50 or 250 by the levels asked for, and has at most 5,000."""
+    async with trading(speed=1.0) as exchange:
+        used = [0]
+        for limit in (100, 101, 1_000, 9_999):
+            _, book, headers = await ask(exchange, DEPTH, symbol="BTCUSDT", limit=limit)
+            used.append(int(headers["x-mbx-used-weight-1m"]))
+            assert len(book["asks"]) == min(limit, 5_000)
+        assert [after - before for before, after in pairwise(used)] == [5, 25, 50, 250]
 
 
 async def test_time_is_the_clocks_and_ping_is_empty() -> None:
