@@ -2,6 +2,7 @@
 
 import asyncio
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from bot.simulator.synthetic import START_MS, synthetic_panel
 from tests.making import panel as flat_panel
 from tests.simulator.talking import ask, trading
 
+DEPTH = "/api/v3/depth"
 KLINES = "/api/v3/klines"
 
 
