@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 2
+WORKERS ?= 4  # most tests wait for a simulated exchange, not for the processor
 
 .PHONY: help setup run test test-slow lint format bench clean
 

@@ -147,11 +147,12 @@ async def test_a_reconnect_storm_stays_within_the_budget_and_never_gives_up() ->
         if peer.number > 45:
             await steady(peer)
 
-    async with feeding(script, speed=2_000.0, backoff_max_s=5.0) as scene:
+    async with feeding(script, speed=600.0, backoff_max_s=5.0) as scene:
         await scene.until(lambda: len(scene.peers) >= 45)
         await scene.until(lambda: scene.feed.connected)
         times = [peer.opened_at for peer in scene.peers]
-        assert all(later - earlier >= 290 for earlier, later in zip(times, times[20:], strict=False))
+        # without a budget twenty attempts take under 100 s; the rest of the five minutes is room for a stalled machine
+        assert all(later - earlier >= 240 for earlier, later in zip(times, times[20:], strict=False))
         assert scene.feed.attempts <= 20
         assert len(scene.began("F5")) == 1
         assert len(scene.holes) == 1

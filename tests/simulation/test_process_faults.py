@@ -79,7 +79,7 @@ async def test_the_second_signal_means_now(tmp_path: Path, first: signal.Signals
     async with Lives(tmp_path / "data", settings=RESTING) as world:
         process = await world.command_line()
         async with asyncio.timeout(PATIENCE_WALL_S):
-            while not world.open_orders():
+            while not (opened := {order["client_id"] for order in world.open_orders()}):
                 assert process.returncode is None
                 await asyncio.sleep(0.05)
         process.send_signal(signal.SIGSTOP)  # so that both are there when it looks
@@ -91,8 +91,6 @@ async def test_the_second_signal_means_now(tmp_path: Path, first: signal.Signals
         assert process.returncode == 1
         with Store(world.folder) as store:
             assert store.sessions()[-1].ended_ms is None  # it did not take the time to say so
-        opened = {order["client_id"] for order in world.open_orders()}
-        assert opened
         await world.begins()
         assert opened <= {order.client_id for order in world.daemon.engine.orders}
         await world.slices(2)
@@ -423,10 +421,25 @@ async def test_a_restart_inside_a_slice_decides_it_once(tmp_path: Path) -> None:
         await world.slices(2)
         await world.stop()
     decided: list[int] = []
-    with Store(tmp_path) as store:
-        for session in store.sessions():
-            for row in store.rows(session.id):
-                decided += [command.open_ms for command in row.commands if isinstance(command, Infer)]
+    for row in world.rows():
+        decided += [command.open_ms for command in row.commands if isinstance(command, Infer)]
     assert len(decided) >= 6
     assert decided == sorted(set(decided))
-    assert audited(world.folder) == []
+    assert audited(tmp_path) == []
+
+
+async def test_a_slice_that_comes_again_after_a_restart_is_not_decided_again(tmp_path: Path) -> None:
+    """Faults P26, F16: REST does not have the newest candles yet, so the decided slice closes a second time."""
+    async with Lives(tmp_path, "F16@+0s/1h,value=25", speed=20.0) as world:
+        await world.dies("slice decided", 2)
+        await world.begins()
+        await world.slices(2)
+        await world.stop()
+    ordered: dict[int, set[int]] = {}
+    for row in world.rows():
+        for command in row.commands:
+            if isinstance(command, Submit):
+                ordered.setdefault(command.order.open_ms, set()).add(row.session)
+    assert ordered
+    assert all(len(sessions) == 1 for sessions in ordered.values())
+    assert audited(tmp_path) == []
