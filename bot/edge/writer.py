@@ -29,7 +29,7 @@ from bot.edge.reserve import Reserve
 from bot.edge.store import Projection, Statement, checksum
 from bot.edge.trouble import JournalBroken, JournalFull, JournalLocked, JournalTrouble, WriterDied
 
-GROUP_S = 0.05
+GROUP_S = 0.002  # short: a slice is on disk before the model has answered, and an intent waits for itself alone
 GROUP_ROWS = 256
 RETRY_S = 1.0
 PRUNE_ROWS = 500
