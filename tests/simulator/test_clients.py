@@ -83,13 +83,15 @@ async def test_ccxt_reads_candles_and_time(ccxt_rest: Any, exchange: SimulatedEx
 
 
 async def test_ccxt_reads_tickers(ccxt_rest: Any) -> None:
-    """fetch_ticker, fetch_bids_asks and fetch_last_prices are filled in."""
+    """fetch_ticker, fetch_bids_asks, fetch_last_prices and fetch_order_book are filled in."""
     ticker = await ccxt_rest.fetch_ticker("BTC/USDT")
     assert ticker["bid"] < ticker["ask"] and ticker["low"] <= ticker["last"] <= ticker["high"]
     touches = await ccxt_rest.fetch_bids_asks(["BTC/USDT", "SOL/USDT"])
     assert all(touch["bid"] < touch["ask"] and touch["bidVolume"] > 0 for touch in touches.values())
     assert len(touches) == 2 and len(await ccxt_rest.fetch_tickers()) == 6
     assert (await ccxt_rest.fetch_last_prices(["SOL/USDT"]))["SOL/USDT"]["price"] > 0
+    book = await ccxt_rest.fetch_order_book("SOL/USDT", limit=10)
+    assert len(book["bids"]) == len(book["asks"]) == 10 and book["bids"][0][0] < book["asks"][0][0]
 
 
 async def test_ccxt_knows_our_errors(ccxt_rest: Any, exchange: SimulatedExchange) -> None:

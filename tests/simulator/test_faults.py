@@ -149,7 +149,7 @@ async def test_f9_a_closed_candle_is_revised_in_stream_and_rest() -> None:
     assert Decimal(second["c"]) - Decimal(first["c"]) == Decimal("0.5") and float(first["c"]) == panel.close[HISTORY, 0]
     assert rows[0][4] == second["c"] and float(rows[1][4]) == panel.close[HISTORY + 1, 0]
     async with trading("F9@+60s/30s,kind=rest", panel=panel) as exchange:
-        frames = await listen(exchange, [BTC], 2)
+        frames = await listen(exchange, [BTC], 3)
         rows = await rows_of(exchange, startTime=BEGAN, limit=1)
     assert closings(frames)[:2] == [0, 1] and Decimal(rows[0][4]) - Decimal(
         klines(frames, closed=True)[0]["c"]
@@ -212,7 +212,9 @@ async def test_f14_a_suspension_has_no_candles_and_status_break() -> None:
         _, info, _ = await ask(exchange, "/api/v3/exchangeInfo", symbols='["BTCUSDT","ETHUSDT"]')
         assert [one["status"] for one in info["symbols"]] == ["BREAK", "TRADING"]
         _, touch, _ = await ask(exchange, "/api/v3/ticker/bookTicker", symbol="BTCUSDT")
-        assert touch["bidPrice"] == "0.00000000"
+        _, day, _ = await ask(exchange, "/api/v3/ticker/24hr", symbol="BTCUSDT")
+        _, book, _ = await ask(exchange, "/api/v3/depth", symbol="BTCUSDT")
+        assert touch["bidPrice"] == day["askPrice"] == "0.00000000" and book["bids"] == book["asks"] == []
         frames = await told
         rows = await rows_of(exchange, startTime=BEGAN, limit=3)
     assert [minute(row[0]) for row in rows] == [0, 3, 4]

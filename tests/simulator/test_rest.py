@@ -16,7 +16,7 @@ from tests.making import panel as flat_panel
 from tests.simulator.talking import ask, trading
 
 DEPTH = "/api/v3/depth"
-KLINES = "/api/v3/klines"
+KLINES, DEPTH = "/api/v3/klines", "/api/v3/depth"
 
 
 async def test_klines_are_the_panel_and_the_last_one_still_forms() -> None:
