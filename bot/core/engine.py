@@ -47,7 +47,7 @@ from bot.core.orders import UNPROVEN, Orders, intent
 from bot.core.planner import Planner, Wish, plan
 from bot.core.risk import Level, Limits, Risk, Veto
 from bot.core.slices import Kept, Slices
-from bot.core.snapshot import Cause, Order, Snapshot, State
+from bot.core.snapshot import Assembly, Cause, Order, Snapshot, State, Streaks
 from bot.core.strategy import Portfolio, Strategy, View
 from bot.core.window import Window
 
@@ -84,6 +84,7 @@ class Engine:
         self.orders = Orders()
         self.instruments: tuple[Instrument, ...] = ()
         self._past_forecasts = (np.zeros(0, dtype=np.int64), np.zeros((0, len(symbols))))
+        self._checkpoint: tuple[Assembly | None, Streaks | None] = (None, None)
         self.session = 0
         self.decided_ms = 0
         self.orders_made = 0
@@ -93,7 +94,7 @@ class Engine:
         self._amiss = True
         self._ratio = np.ones(len(symbols))
         self._stopping = False
-        self._failed_forecasts = 0
+        self.failed_forecasts = 0
         self._wake_ms = 0
         self._out: list[AnyCommand] = []
 
@@ -125,18 +126,27 @@ class Engine:
             case Operator(verb, who):
                 self._obey(verb, who, now_ms)
             case Impaired(part, fault, text):
-                if self.risk.trip(Cause(part, Level.NO_ENTRIES, text, fault=fault)):
-                    self._note(f"risk.{part}", f"{fault}: {text}")
+                self.risk.trip(Cause(part, Level.NO_ENTRIES, text, fault=fault))
             case Repaired(part):
-                if self.risk.clear(part):
-                    self._note(f"risk.{part}.over", f"the {part} works again")
+                self.risk.clear(part)
             case Stopping():
                 self._stopping = True
                 self._cancel_all(now_ms, (Side.BUY,))
             case _:
                 assert_never(event)
+        if self.risk.opened or self.risk.ended:
+            self._tell_causes()
         self._plan_wake(now_ms)
         return self._out
+
+    def _tell_causes(self) -> None:
+        """Every change of what holds trading back is told, with its fault's number (invariant I36)."""
+        for cause in self.risk.opened:
+            self._note(f"risk.{cause.code}", cause.text, cause.fault, cause.symbol)
+        for cause in self.risk.ended:
+            self._note(f"risk.{cause.code}.over", cause.text, cause.fault, cause.symbol)
+        self.risk.opened.clear()
+        self.risk.ended.clear()
 
     # -- candles become slices
 
@@ -172,11 +182,8 @@ class Engine:
         else:
             self._mark_with_care(latest.close, now_ms)
         self.equity = ledger.equity()
-        for cause in risk.observe(self.equity, now_ms):
-            self._note(f"risk.{cause.code}", cause.text, cause.fault)
-        if risk.causes:
-            for cause in risk.expire(now_ms):
-                self._note(f"risk.{cause.code}.over", cause.text, cause.fault, cause.symbol)
+        risk.observe(self.equity, now_ms)
+        risk.expire(now_ms)
         if ledger.holdings:
             self._exit(latest.open_ms, now_ms)
         age_ms = now_ms - latest.open_ms - self.setup.interval_ms
@@ -223,19 +230,16 @@ class Engine:
         share = np.count_nonzero(self.missing) / len(self.missing)
         if share > absent_max:
             text = f"{share:.0%} of the slice is absent, above risk.absent_max {absent_max:.0%}"
-            if self.risk.trip(Cause("absent", Level.NO_ENTRIES, text, fault="F25")):
-                self._note("risk.absent", text, "F25")
+            self.risk.trip(Cause("absent", Level.NO_ENTRIES, text, fault="F25"))
             return
         holes = np.isnan(self.window.close[-self.strategy.rows :]).mean() if self.risk.level else 0.0
-        if holes <= absent_max and self.risk.clear("absent"):
-            self._note("risk.absent.over", "the window is whole again", "F25")
+        if holes <= absent_max:
+            self.risk.clear("absent")
 
     def _doubt(self, symbol: str, close: float, now_ms: int) -> None:
         text = f"{symbol} jumped to {close} from {self.ledger.mark[self._at[symbol]]}: no entries, exits need the book"
         until_ms = now_ms + self.setup.limits.price_jump_pause_ms
-        cause = Cause("price_jump", Level.NO_ENTRIES, text, symbol, until_ms, fault="F20")
-        if self.risk.trip(cause):
-            self._note("risk.price_jump", text, "F20", symbol)
+        self.risk.trip(Cause("price_jump", Level.NO_ENTRIES, text, symbol, until_ms, fault="F20"))
         self._out.append(Confirm(symbol))
 
     def _confirm(self, symbol: str, price: float) -> None:
@@ -264,19 +268,17 @@ class Engine:
         elif age_ms > self.setup.limits.forecast_age_max_ms:
             self._note("forecast.late", f"slice {open_ms}: the forecast came {age_ms} ms after the close", "C1")
         else:
-            self._failed_forecasts = 0
-            if self.risk.clear("forecast"):
-                self._note("risk.forecast.over", "the model answers again", "C6")
+            self.failed_forecasts = 0
+            self.risk.clear("forecast")
             self.window.infer(forecast.returns)
             self._decide(forecast, open_ms, now_ms)
 
     def _fail(self, open_ms: int, reason: str) -> None:
-        self._failed_forecasts += 1
+        self.failed_forecasts += 1
         self._note("forecast.failed", f"slice {open_ms}: {reason}", "C6")
-        if self._failed_forecasts == FAILED_FORECASTS_MAX:
+        if self.failed_forecasts == FAILED_FORECASTS_MAX:
             text = f"{FAILED_FORECASTS_MAX} forecasts in a row failed, the last: {reason}"
             self.risk.trip(Cause("forecast", Level.NO_ENTRIES, text, fault="C6"))
-            self._note("risk.forecast", text, "C6")
 
     def _decide(self, forecast: Forecast | None, open_ms: int, now_ms: int) -> None:
         if open_ms <= self.decided_ms or self._stopping:
@@ -285,16 +287,22 @@ class Engine:
         portfolio = self.portfolio()
         view = View(self.window, forecast, portfolio)
         targets = self.strategy.targets(view)
-        if self._amiss and self._doubted.any():
-            targets = np.where(self._doubted, np.nan, targets)  # not even an exit on a price in doubt
         if np.isnan(targets).all() and self.risk.level < Level.REDUCE:
             return
         volatility = self._market_volatility() if (targets > portfolio.weights).any() else 0.0
-        targets, vetoes = self.risk.trim(targets, portfolio, volatility, now_ms)
+        targets, vetoes = self.risk.trim(targets, portfolio, self._buying(), volatility, now_ms)
         self._note_vetoes(vetoes)
+        targets = np.where(self._doubted, np.nan, targets)  # not even an exit on a price in doubt (fault F20)
         wishes = plan(targets, portfolio, self.ledger, self.orders, self.instruments, self.setup.planner)
         for wish in wishes:
             self._submit(wish, self.strategy.explain(view, wish.at), open_ms, now_ms)
+
+    def _buying(self) -> Floats:
+        """The shares of equity [N] that live buys may still take."""
+        shares = np.zeros(len(self.setup.symbols))
+        for symbol, cost in self.orders.buying().items():
+            shares[self._at[symbol]] = float(cost) / self.equity if self.equity > 0 else 0.0
+        return shares
 
     def _market_volatility(self) -> float:
         """Standard deviation of the universe's mean return over the last slices, per slice."""
@@ -306,10 +314,11 @@ class Engine:
         """Stops, and the way down while the state is REDUCE: exits that wait for no forecast."""
         self.ledger.raise_highs()
         portfolio = self.portfolio()
-        # a stop is no surer than its price: the old mark of a coin in doubt proves nothing (fault F20)
-        reasons = {at: reason for at, reason in self.risk.stops(portfolio) if not self._doubted[at]}
+        reasons = dict(self.risk.stops(portfolio))
         if self.risk.level is Level.REDUCE:
             reasons |= {int(at): "reduce" for at in np.nonzero(portfolio.opened_ms)[0]}
+        # an exit is no surer than its price: the old mark of a coin in doubt proves nothing (fault F20)
+        reasons = {at: reason for at, reason in reasons.items() if not self._doubted[at]}
         if not reasons:
             return
         targets = np.full(len(self.setup.symbols), np.nan)
@@ -403,6 +412,7 @@ class Engine:
         match verb:
             case Verb.RESUME:
                 self.risk.resume(self.equity)
+                self._note("operator.resume", text)
             case Verb.PAUSE:
                 self.risk.trip(Cause("operator", Level.NO_ENTRIES, text, latched=True))
             case Verb.REDUCE | Verb.FLATTEN:
@@ -411,7 +421,6 @@ class Engine:
             case Verb.HALT:
                 self.risk.trip(Cause("operator", Level.HALTED, text, latched=True))
                 self._cancel_all(now_ms, tuple(Side))
-        self._note(f"operator.{verb}", text)
 
     def _cancel_all(self, now_ms: int, sides: tuple[Side, ...]) -> None:
         for order in tuple(self.orders.live.values()):
@@ -437,6 +446,7 @@ class Engine:
         self.orders.restore(snapshot.orders, now_ms)
         self.risk.restore(snapshot.risk)
         self._past_forecasts = (snapshot.forecasts_open_ms, snapshot.forecasts)
+        self._checkpoint = (snapshot.assembly, snapshot.streaks)
 
     def _remember_past(self, panel: Panel) -> None:
         """The first history opens the window; later ones only fill holes in it."""
@@ -448,16 +458,30 @@ class Engine:
             return
         window.fill(panel)
         window.adopt(*self._past_forecasts)
-        self.slices.start(window.newest_ms)
         closes = window.close
-        for at in range(closes.shape[1]):
-            known = np.nonzero(~np.isnan(closes[:, at]))[0]
-            if len(known):
-                self.ledger.mark[at] = closes[known[-1], at]
+        self._mark_from_past(closes)
         self.missing = np.isnan(closes[-1])
-        gone = np.isnan(closes[::-1])
-        self.risk.broken_at[:] = np.where(gone.any(axis=0), -gone.argmax(axis=0), -len(closes))
+        assembly, streaks = self._checkpoint
+        if assembly is None:
+            self.slices.start(window.newest_ms)
+        else:
+            self.slices.restore(assembly, window.newest_ms + self.setup.interval_ms)
+        if streaks is None:
+            gone = np.isnan(closes[::-1])
+            self.risk.broken_at[:] = np.where(gone.any(axis=0), -gone.argmax(axis=0), -len(closes))
+        else:
+            self.risk.broken_at[:] = -streaks.sane
+            self.failed_forecasts = streaks.failed_forecasts
         self.equity = self.ledger.equity()
+
+    def _mark_from_past(self, closes: Floats) -> None:
+        """The last closes [T, N] become marks, but for those a jump away from what was known: they stay in doubt."""
+        known = np.isfinite(closes)
+        newest = len(closes) - 1 - known[::-1].argmax(axis=0)
+        last = np.where(known.any(axis=0), closes[newest, np.arange(closes.shape[1])], np.nan)
+        mark, jump = self.ledger.mark, self.setup.limits.price_jump_max
+        self._doubted = ((last > mark * jump) | (last * jump < mark)) & (mark > 0)
+        np.copyto(mark, last, where=np.isfinite(last) & ~self._doubted)
 
     def portfolio(self) -> Portfolio:
         """What is owned now, as arrays."""
@@ -469,7 +493,7 @@ class Engine:
             at = self._at[symbol]
             if self._is_dust(held.quantity, at):
                 continue
-            entry[at], high[at] = float(held.cost / held.quantity), held.high
+            entry[at], high[at] = float(held.cost) / float(held.quantity), held.high
             opened_ms[at] = held.opened_ms
         weights = ledger.quantity * ledger.mark / equity if equity > 0 else np.zeros(coins)
         weights = np.where(opened_ms > 0, weights, 0.0)

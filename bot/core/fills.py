@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from bot.core.market import MONEY, Instrument, LastPrice, Quote, Side, ceil_to, floor_to
 
+ONE = Decimal(1)
 BPS = Decimal(10_000)
 ENDLESS = Decimal("Infinity")
 
@@ -46,8 +47,8 @@ class FillModel(Struct, frozen=True):
     def _against(self, side: Side, price: Decimal, worse_bps: Decimal, instrument: Instrument) -> Decimal:
         shift = MONEY.divide(worse_bps, BPS)
         if side is Side.BUY:
-            return ceil_to(MONEY.multiply(price, 1 + shift), instrument.price_step)
-        return floor_to(MONEY.multiply(price, 1 - shift), instrument.price_step)
+            return ceil_to(MONEY.multiply(price, MONEY.add(ONE, shift)), instrument.price_step)
+        return floor_to(MONEY.multiply(price, MONEY.subtract(ONE, shift)), instrument.price_step)
 
 
 def _exact(value: float) -> Decimal:

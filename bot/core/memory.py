@@ -6,7 +6,7 @@ import numpy as np
 
 from bot.core.engine import Engine, Setup
 from bot.core.market import Instrument
-from bot.core.snapshot import RiskMemory, Snapshot
+from bot.core.snapshot import RiskMemory, Snapshot, Streaks
 
 
 def genesis(setup: Setup, session: int, cash: Decimal, instruments: tuple[Instrument, ...]) -> Snapshot:
@@ -57,4 +57,6 @@ def remember(engine: Engine, session: int, rows: int) -> Snapshot:
         window.open_ms[-rows:],
         window.inferred[-rows:].copy(),
         ledger.mark.copy(),
+        engine.slices.remember(),
+        Streaks(engine.risk.streaks, engine.failed_forecasts),
     )

@@ -134,20 +134,22 @@ class Orders:
         for order in old:
             del self._all[order.client_id]
 
-    def reserved_cash(self) -> Decimal:
-        """What the live buys may still cost at worst, fees not included."""
-        buys = (order for order in self.live.values() if order.side is Side.BUY)
-        return sum((MONEY.multiply(order.remaining, order.reserved_price) for order in buys), ZERO)
-
-    def buying(self, symbol: str) -> Decimal:
-        """The worst-case cost of the live buys of one symbol."""
-        buys = (order for order in self.live.values() if order.side is Side.BUY and order.symbol == symbol)
-        return sum((MONEY.multiply(order.remaining, order.reserved_price) for order in buys), ZERO)
+    def buying(self) -> dict[str, Decimal]:
+        """What the live buys of each symbol may still cost at worst, fees not included."""
+        costs: dict[str, Decimal] = {}
+        for order in self.live.values():
+            if order.side is Side.BUY:
+                cost = MONEY.multiply(order.remaining, order.reserved_price)
+                costs[order.symbol] = MONEY.add(costs.get(order.symbol, ZERO), cost)
+        return costs
 
     def selling(self, symbol: str) -> Decimal:
         """The quantity that live sells may still take."""
-        sells = (order for order in self.live.values() if order.side is Side.SELL and order.symbol == symbol)
-        return sum((order.remaining for order in sells), ZERO)
+        quantity = ZERO
+        for order in self.live.values():
+            if order.side is Side.SELL and order.symbol == symbol:
+                quantity = MONEY.add(quantity, order.remaining)
+        return quantity
 
     def __iter__(self) -> Iterator[Order]:
         return iter(self._all.values())

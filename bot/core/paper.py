@@ -82,7 +82,7 @@ class PaperExchange:
             return "-2010", "Duplicate order sent."
         step, least = instrument.quantity_step, instrument.quantity_min
         most = instrument.quantity_max or order.quantity
-        if not least <= order.quantity <= most or (step and order.quantity % step):
+        if not least <= order.quantity <= most or (step and MONEY.remainder(order.quantity, step)):
             return "-1013", "Filter failure: LOT_SIZE"
         if order.side is Side.SELL and order.quantity > self.balances.get(instrument.base, ZERO):
             return "-2010", "Account has insufficient balance for requested action."
@@ -123,10 +123,10 @@ class PaperExchange:
                 price, available = self._fills.at_last(side, seen, instrument)
             if not price or _beyond(resting.order, price):
                 continue
-            quantity = min(resting.remaining, available - taken[side])
+            quantity = min(resting.remaining, MONEY.subtract(available, taken[side]))
             if quantity <= 0:
                 continue
-            taken[side] += quantity
+            taken[side] = MONEY.add(taken[side], quantity)
             reports += self._fill(resting, quantity, price, time_ms)
         return reports
 
@@ -161,13 +161,8 @@ class PaperExchange:
         self.balances.update(after)
         return True
 
-    def tick(self, now_ms: int) -> list[Report]:
-        """Ends the orders whose life is over."""
-        late = [resting for resting in self._resting.values() if now_ms >= resting.ends_ms]
-        return [self._end(resting, "expired") for resting in late]
-
     def cancel(self, client_id: str) -> list[Report]:
-        """Cancels what is left of an order; of one that is over or unknown, says what is known."""
+        """Cancels what is left of an order; of one that is over or unknown there is nothing to say."""
         resting = self._resting.get(client_id)
         return [self._end(resting, "canceled")] if resting else []
 

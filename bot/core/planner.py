@@ -17,7 +17,7 @@ from bot.core.market import MONEY, Floats, Instrument, Side, ceil_to, floor_to
 from bot.core.orders import Orders
 from bot.core.strategy import Portfolio
 
-ZERO = Decimal(0)
+ZERO, ONE = Decimal(0), Decimal(1)
 FULL_EXIT = 1e-9
 
 
@@ -65,9 +65,13 @@ def plan(
         wish = _sell(int(at), targets, portfolio, ledger, orders, instruments[at], settings)
         if wish:
             wishes.append(wish)
-    free = MONEY.subtract(ledger.cash, orders.reserved_cash())
+    ordered = orders.buying()
+    free = ledger.cash
+    for cost in ordered.values():
+        free = MONEY.subtract(free, cost)
     for at in np.nonzero(buys)[0]:
-        wish = _buy(int(at), float(moves[at]), free, portfolio, orders, instruments[at], settings)
+        value = MONEY.subtract(Decimal(repr(float(moves[at]))), ordered.get(instruments[at].symbol, ZERO))
+        wish = _buy(int(at), value, free, portfolio, instruments[at], settings)
         if wish:
             wishes.append(wish)
             free = MONEY.subtract(free, _worst(wish, settings))
@@ -83,25 +87,24 @@ def _sell(
     instrument: Instrument,
     settings: Planner,
 ) -> Wish | None:
-    held = ledger.holdings[instrument.symbol].quantity
-    free = MONEY.subtract(held, orders.selling(instrument.symbol))
+    held, selling = ledger.holdings[instrument.symbol].quantity, orders.selling(instrument.symbol)
+    free = MONEY.subtract(held, selling)
     price = _exact(portfolio.mark[at], instrument)
     quantity = free
     if targets[at] > FULL_EXIT:
         surplus = (portfolio.weights[at] - targets[at]) * portfolio.equity / portfolio.mark[at]
-        quantity = min(free, Decimal(repr(float(surplus))))
+        quantity = min(free, MONEY.subtract(Decimal(repr(float(surplus))), selling))
     quantity = instrument.floor_quantity(_at_most(quantity, instrument))
-    if not _tradable(quantity, price, instrument, Decimal(1)):
+    if not _tradable(quantity, price, instrument, ONE):
         return None  # dust: kept in the ledger, tried again when it is sellable (fault O10)
     return Wish(instrument.symbol, at, Side.SELL, quantity, price, _limit(Side.SELL, price, instrument, settings), "")
 
 
 def _buy(
     at: int,
-    value: float,
+    value: Decimal,
     free: Decimal,
     portfolio: Portfolio,
-    orders: Orders,
     instrument: Instrument,
     settings: Planner,
 ) -> Wish | None:
@@ -109,8 +112,7 @@ def _buy(
     if not price:
         return None
     affordable = MONEY.multiply(free, Decimal(repr(1.0 - settings.cash_margin)))
-    wanted = MONEY.subtract(Decimal(repr(value)), orders.buying(instrument.symbol))
-    quantity = instrument.floor_quantity(_at_most(MONEY.divide(min(affordable, wanted), price), instrument))
+    quantity = instrument.floor_quantity(_at_most(MONEY.divide(min(affordable, value), price), instrument))
     if not _tradable(quantity, price, instrument, Decimal(repr(settings.notional_margin))):
         return None
     return Wish(instrument.symbol, at, Side.BUY, quantity, price, _limit(Side.BUY, price, instrument, settings), "")
@@ -132,8 +134,8 @@ def _limit(side: Side, price: Decimal, instrument: Instrument, settings: Planner
         return None
     offset = MONEY.divide(Decimal(repr(settings.limit_offset_bps)), Decimal(10_000))
     if side is Side.BUY:
-        return ceil_to(MONEY.multiply(price, 1 + offset), instrument.price_step)
-    return floor_to(MONEY.multiply(price, 1 - offset), instrument.price_step)
+        return ceil_to(MONEY.multiply(price, MONEY.add(ONE, offset)), instrument.price_step)
+    return floor_to(MONEY.multiply(price, MONEY.subtract(ONE, offset)), instrument.price_step)
 
 
 def _worst(wish: Wish, settings: Planner) -> Decimal:

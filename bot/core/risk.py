@@ -16,7 +16,7 @@ from msgspec import Struct
 from pydantic import BaseModel, Field, model_validator
 
 from bot.core.commands import Approved
-from bot.core.market import Floats, Side
+from bot.core.market import Floats, Integers, Side
 from bot.core.planner import Wish
 from bot.core.snapshot import Cause, RiskMemory
 from bot.core.strategy import Portfolio
@@ -78,6 +78,8 @@ class Risk:
         self.limits = limits
         self._index = {symbol: at for at, symbol in enumerate(symbols)}
         self._causes: dict[tuple[str, str], Cause] = {}
+        self.opened: list[Cause] = []
+        self.ended: list[Cause] = []
         self.equity_peak = 0.0
         self.day = 0
         self.equity_day_start = 0.0
@@ -111,44 +113,46 @@ class Risk:
         self._rejects_ms = deque(memory.recent_rejects_ms, maxlen=self._rejects_ms.maxlen)
         self._settle()
 
+    @property
+    def streaks(self) -> Integers:
+        """How many sane candles in a row each symbol [N] had."""
+        return self.slices - self.broken_at
+
     # -- causes
 
     @property
     def causes(self) -> tuple[Cause, ...]:
         return tuple(self._causes.values())
 
-    def trip(self, cause: Cause) -> bool:
-        """Opens a cause, or moves its end; True when it was not open before."""
+    def trip(self, cause: Cause) -> None:
+        """Opens a cause, or moves the end of one that is open."""
         key = (cause.code, cause.symbol)
-        fresh = key not in self._causes
+        if key not in self._causes:
+            self.opened.append(cause)
         self._causes[key] = cause
         self._settle()
-        return fresh
 
-    def clear(self, code: str, symbol: str = "") -> bool:
-        """Ends a cause that is over; True when it was open."""
-        cause = self._causes.pop((code, symbol), None)
-        if cause is not None:
-            self._settle()
-        return cause is not None
+    def clear(self, code: str, symbol: str = "") -> None:
+        """Ends a cause that is over, if it was open."""
+        if (code, symbol) in self._causes:
+            self._end([self._causes[code, symbol]])
 
     def resume(self, equity: float) -> None:
         """A person leads trading back: latched causes end, losses count from here."""
-        self._causes = {key: cause for key, cause in self._causes.items() if not cause.latched}
+        self._end([cause for cause in self._causes.values() if cause.latched])
         self.equity_peak = self.equity_day_start = equity
         self._rejects_ms.clear()
-        self._settle()
 
-    def expire(self, now_ms: int) -> list[Cause]:
+    def expire(self, now_ms: int) -> None:
         """Ends what was only for a time."""
-        if not self._causes:
-            return []
-        over = [cause for cause in self._causes.values() if cause.until_ms and now_ms >= cause.until_ms]
+        if self._causes:
+            self._end([cause for cause in self._causes.values() if cause.until_ms and now_ms >= cause.until_ms])
+
+    def _end(self, over: list[Cause]) -> None:
         for cause in over:
             del self._causes[cause.code, cause.symbol]
-        if over:
-            self._settle()
-        return over
+        self.ended += over
+        self._settle()
 
     def _settle(self) -> None:
         levels = [cause.level for cause in self._causes.values() if not cause.symbol]
@@ -156,8 +160,8 @@ class Risk:
 
     # -- what every slice tells
 
-    def observe(self, equity: float, now_ms: int) -> list[Cause]:
-        """Daily loss and drawdown at the newest marks; the causes that opened."""
+    def observe(self, equity: float, now_ms: int) -> None:
+        """Daily loss and drawdown at the newest marks."""
         day = now_ms // DAY_MS
         if day != self.day:
             self.day, self.equity_day_start = day, equity
@@ -165,17 +169,15 @@ class Risk:
         limits = self.limits
         drawdown_at = self.equity_peak * (1 - limits.drawdown_max)
         if equity >= drawdown_at and equity >= self.equity_day_start * (1 - limits.daily_loss_max):
-            return []
-        opened = []
+            return
         drawdown = 1 - equity / self.equity_peak if self.equity_peak > 0 else 0.0
         if drawdown > limits.drawdown_max:
             text = f"drawdown {drawdown:.2%} is above risk.drawdown_max {limits.drawdown_max:.2%}"
-            opened.append(Cause("drawdown", Level.REDUCE, text, latched=True))
+            self.trip(Cause("drawdown", Level.REDUCE, text, latched=True))
         loss = 1 - equity / self.equity_day_start if self.equity_day_start > 0 else 0.0
         if loss > limits.daily_loss_max:
             text = f"today's loss {loss:.2%} is above risk.daily_loss_max {limits.daily_loss_max:.2%}"
-            opened.append(Cause("daily_loss", Level.NO_ENTRIES, text, latched=True))
-        return [cause for cause in opened if self.trip(cause)]
+            self.trip(Cause("daily_loss", Level.NO_ENTRIES, text, latched=True))
 
     def stops(self, portfolio: Portfolio) -> list[tuple[int, str]]:
         """The positions [index, reason] whose stop-loss or trailing stop the marks have reached."""
@@ -196,13 +198,19 @@ class Risk:
 
     # -- targets and orders
 
-    def trim(self, targets: Floats, portfolio: Portfolio, volatility: float, now_ms: int) -> tuple[Floats, list[Veto]]:
-        """The targets [N] within the limits: entries refused are NaN, each with its reason."""
+    def trim(
+        self, targets: Floats, portfolio: Portfolio, buying: Floats, volatility: float, now_ms: int
+    ) -> tuple[Floats, list[Veto]]:
+        """The targets [N] within the limits: entries refused are NaN, each with its reason.
+
+        `buying` [N] are the shares of equity that live buys may still take.
+        """
         if self.level is Level.HALTED:
             return np.full_like(targets, np.nan), self._all_vetoed(targets, portfolio)
         if self.level is Level.REDUCE:
             return np.where(portfolio.weights > 0, 0.0, np.nan), self._all_vetoed(targets, portfolio)
-        capped = np.maximum(np.minimum(targets, self.limits.position_max), portfolio.weights)
+        most = np.minimum(self.limits.position_max, portfolio.weights + buying + self.limits.order_max)
+        capped = np.maximum(np.minimum(targets, most), portfolio.weights)
         trimmed = np.where(targets > portfolio.weights, capped, targets)  # a limit never forces a sale (P19)
         entering = trimmed > portfolio.weights
         if not entering.any():
@@ -213,7 +221,7 @@ class Risk:
             if reason:
                 vetoes.append(Veto(self.symbols[at], reason))
                 trimmed[at] = np.nan
-        return self._within_exposure(trimmed, portfolio), vetoes
+        return self._within_exposure(trimmed, portfolio, buying), vetoes
 
     def _all_vetoed(self, targets: Floats, portfolio: Portfolio) -> list[Veto]:
         reason = self.reason()
@@ -228,23 +236,27 @@ class Risk:
             return own[0].text
         if limits.volatility_max and volatility > limits.volatility_max:
             return f"volatility {volatility:.4f} is above risk.volatility_max {limits.volatility_max:.4f}"
-        streak = self.slices - self.broken_at[at]
+        streak = int(self.streaks[at])
         if streak < limits.sane_candles_min:
             return f"{streak} sane candles in a row, risk.sane_candles_min is {limits.sane_candles_min}"
         if self._cooldowns.get(symbol, 0) > now_ms:
             return f"cooling down for another {(self._cooldowns[symbol] - now_ms) / 1000:.0f} s after a stop"
         return ""
 
-    def _within_exposure(self, targets: Floats, portfolio: Portfolio) -> Floats:
-        """Scales the entries so that what will be held stays within exposure_max."""
-        after = np.where(np.isnan(targets), portfolio.weights, targets)
-        kept = np.minimum(after, portfolio.weights)
-        entries = after - kept
-        room = max(0.0, self.limits.exposure_max - float(kept.sum()))
+    def _within_exposure(self, targets: Floats, portfolio: Portfolio, buying: Floats) -> Floats:
+        """Scales the entries so that what is held, is being bought and will be ordered stays within exposure_max.
+
+        A live buy may fill whatever we want now, also one of a coin that is to be sold (invariant I7).
+        """
+        weights = portfolio.weights
+        after = np.where(np.isnan(targets), weights, targets)
+        kept = np.minimum(after, weights)
+        entries = np.maximum(after - weights - buying, 0.0)
+        room = max(0.0, self.limits.exposure_max - float((kept + buying).sum()))
         wanted = float(entries.sum())
         if wanted <= room:
             return targets
-        scaled: Floats = np.where(entries > 0, kept + entries * (room / wanted), targets)
+        scaled: Floats = np.where(entries > 0, weights + buying + entries * (room / wanted), targets)
         return scaled
 
     def approve(
@@ -261,7 +273,7 @@ class Risk:
             self.trip(Cause("insane_order", Level.HALTED, text, latched=True, fault="O24"))
             return Veto(wish.symbol, text)
         share = float(wish.quantity) * float(wish.price) / equity if equity > 0 else np.inf
-        if entry and share > self.limits.order_max * 1.001:  # a thousandth for the rounding of marks
+        if entry and share > self.limits.order_max * 1.001:  # trimmed before: a thousandth for the rounding of marks
             return Veto(wish.symbol, f"{share:.2%} of equity is above risk.order_max {self.limits.order_max:.2%}")
         refusal = self._rate_refusal(open_ms, now_ms)
         if refusal:
@@ -285,14 +297,14 @@ class Risk:
         self._orders_ms.append(now_ms)
         return ""
 
-    def rejected(self, code: str, now_ms: int) -> bool:
-        """Counts a reject; True when the burst halted trading (fault O22)."""
+    def rejected(self, code: str, now_ms: int) -> None:
+        """Counts a reject; a burst of them halts trading (fault O22)."""
         self._rejects_ms.append(now_ms)
         full = len(self._rejects_ms) == self.limits.rejects_max
         if not full or self._rejects_ms[0] < now_ms - MINUTE_MS:
-            return False
+            return
         text = f"{self.limits.rejects_max} rejects within a minute, the last {code}"
-        return self.trip(Cause("rejects", Level.HALTED, text, latched=True, fault="O22"))
+        self.trip(Cause("rejects", Level.HALTED, text, latched=True, fault="O22"))
 
     def reason(self) -> str:
         """Why the state is what it is, in words; "" while running."""

@@ -14,6 +14,7 @@ from enum import Enum, auto
 import numpy as np
 
 from bot.core.market import Candle, Mask, Slice
+from bot.core.snapshot import Assembly
 
 STREAM = "stream"
 MISSES_MAX = 2
@@ -39,9 +40,25 @@ class Forming:
         self.present = np.zeros(coins, dtype=np.bool_)
         self.arrived = np.zeros(coins, dtype=np.bool_)
         self.streamed = np.zeros(coins, dtype=np.bool_)
-        self.came = 0
-        self.waiting = -1
+        self.awaited: Mask | None = None
+        self.waiting = 0
         self.asked_ms = 0
+
+    def await_those(self, awaited: Mask) -> None:
+        """From its close on the slice waits for these symbols and no others, whatever comes later."""
+        self.awaited = awaited if awaited.any() else np.ones_like(awaited)
+        self.waiting = int(np.count_nonzero(self.awaited & ~self.arrived))
+
+    def take(self, at: int, candle: Candle) -> None:
+        self.values[:, at] = (candle.open, candle.high, candle.low, candle.close, candle.volume)
+        self.present[at] = candle.trades > 0
+        self.arrived[at] = True
+        if self.awaited is not None and self.awaited[at]:
+            self.waiting -= 1
+
+    @property
+    def complete(self) -> bool:
+        return self.awaited is not None and not self.waiting
 
 
 class Slices:
@@ -76,13 +93,8 @@ class Slices:
             forming = self._forming[open_ms] = Forming(len(self.symbols))
         if forming.arrived[at]:
             return _again(forming, at, candle)
-        forming.values[:, at] = (candle.open, candle.high, candle.low, candle.close, candle.volume)
-        forming.present[at] = candle.trades > 0
-        forming.arrived[at] = True
+        forming.take(at, candle)
         forming.streamed[at] = source == STREAM
-        forming.came += 1
-        if forming.waiting > 0 and self._misses[at] < MISSES_MAX:
-            forming.waiting -= 1
         return Kept.NEW
 
     def _after_close(self, closed: Forming | None, at: int, candle: Candle, source: str) -> Kept:
@@ -90,8 +102,7 @@ class Slices:
             return Kept.DUPLICATE  # older than what is kept: history already holds or has missed it
         if closed.arrived[at]:
             return _again(closed, at, candle)
-        closed.values[:, at] = (candle.open, candle.high, candle.low, candle.close, candle.volume)
-        closed.arrived[at] = True
+        closed.take(at, candle)
         if source == STREAM:
             self._misses[at] = 0  # it speaks again: wait for its next candle
         return Kept.LATE
@@ -109,11 +120,9 @@ class Slices:
         forming = self._forming.get(open_ms)
         if forming is None:
             forming = self._forming[open_ms] = Forming(len(self.symbols))
-        if forming.waiting < 0:
-            waited = self._misses < MISSES_MAX
-            forming.waiting = int((waited & ~forming.arrived).sum()) if waited.any() else len(self.symbols)
-        complete = not forming.waiting or forming.came == len(self.symbols)
-        if not complete and now_ms < open_ms + self.interval_ms + self.hard_limit_ms:
+        if forming.awaited is None:
+            forming.await_those(self._misses < MISSES_MAX)
+        if not forming.complete and now_ms < open_ms + self.interval_ms + self.hard_limit_ms:
             return None
         del self._forming[open_ms]
         self._closed[open_ms] = forming
@@ -132,6 +141,31 @@ class Slices:
             return ()
         forming.asked_ms = now_ms
         return tuple(self.symbols[at] for at in np.nonzero(~forming.arrived)[0])
+
+    def remember(self) -> Assembly:
+        """What waits and what closed last, for a checkpoint."""
+        kept = sorted([*self._closed.items(), *self._forming.items()])
+        forming = [one for _, one in kept]
+        shape = (len(kept), len(self.symbols))
+        return Assembly(
+            np.array([open_ms for open_ms, _ in kept], dtype=np.int64),
+            np.array([one.values for one in forming]).reshape(shape[0], 5, shape[1]),
+            np.array([one.arrived for one in forming], dtype=np.bool_).reshape(shape),
+            np.array([one.streamed for one in forming], dtype=np.bool_).reshape(shape),
+            np.array([one.present for one in forming], dtype=np.bool_).reshape(shape),
+            np.array([one.asked_ms for one in forming], dtype=np.int64),
+            self._misses.copy(),
+        )
+
+    def restore(self, memory: Assembly, next_ms: int) -> None:
+        """Goes on where a checkpoint was taken; `next_ms` is the slice that is waited for."""
+        self.next_ms = next_ms
+        self._misses = memory.misses.copy()
+        for at, open_ms in enumerate(memory.open_ms.tolist()):
+            one = Forming(len(self.symbols))
+            one.values[:], one.arrived[:], one.streamed[:] = memory.values[at], memory.arrived[at], memory.streamed[at]
+            one.present[:], one.asked_ms = memory.present[at], int(memory.asked_ms[at])
+            (self._closed if open_ms < next_ms else self._forming)[open_ms] = one
 
     def silent(self) -> Mask:
         """The symbols [N] that are no longer waited for."""

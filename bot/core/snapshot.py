@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
-from bot.core.market import Floats, Instrument, Integers, Side
+from bot.core.market import MONEY, Floats, Instrument, Integers, Mask, Side
 
 
 class State(StrEnum):
@@ -59,7 +59,7 @@ class Order(msgspec.Struct, frozen=True):
 
     @property
     def remaining(self) -> Decimal:
-        return self.quantity - self.filled
+        return MONEY.subtract(self.quantity, self.filled)
 
 
 class Holding(msgspec.Struct, frozen=True):
@@ -99,11 +99,36 @@ class RiskMemory(msgspec.Struct, frozen=True):
     recent_rejects_ms: tuple[int, ...]
 
 
+class Assembly(msgspec.Struct, frozen=True, eq=False):
+    """Slices that wait for candles, and the last ones that closed, K of them, for N symbols.
+
+    `values` [K, 5, N] in the order of FIELDS; `arrived`, `streamed` and `present` [K, N]: which candles came, came by
+    the stream, and traded; `asked_ms` [K] when REST was asked for the missing; `misses` [N] how many slices running
+    the stream has lost a symbol.
+    """
+
+    open_ms: Integers
+    values: Floats
+    arrived: Mask
+    streamed: Mask
+    present: Mask
+    asked_ms: Integers
+    misses: Integers
+
+
+class Streaks(msgspec.Struct, frozen=True, eq=False):
+    """What counts in a row: `sane` [N] candles of each symbol, and forecasts that failed."""
+
+    sane: Integers
+    failed_forecasts: int
+
+
 class Snapshot(msgspec.Struct, frozen=True, eq=False):
     """Everything a session needs to go on. `forecasts` [K, N] are the last inferred returns.
 
     `cash_start` is what the account began with; cash, holdings and fees balance against it. `marks` [N] are the
-    last known prices, 0 where none was ever known: a window of absent candles does not tell them.
+    last known prices, 0 where none was ever known: a window of absent candles does not tell them. `assembly` and
+    `streaks` are None where time has passed since: a checkpoint has them, a new session has not.
     """
 
     session: int
@@ -124,3 +149,5 @@ class Snapshot(msgspec.Struct, frozen=True, eq=False):
     forecasts_open_ms: Integers
     forecasts: Floats
     marks: Floats
+    assembly: Assembly | None = None
+    streaks: Streaks | None = None

@@ -123,8 +123,7 @@ def test_an_order_ends_with_its_life() -> None:
     """After 60 s what is left expires."""
     market = exchange()
     market.submit(order(Side.BUY, "1"), 0)
-    assert market.tick(59_999) == []
-    (ended,) = market.tick(60_000)
+    (ended,) = market.last_price(LastPrice("BTC/USDT", 60_000, 100.0))
     assert isinstance(ended, Canceled)
     assert ended.reason == "expired"
 

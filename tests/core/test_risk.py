@@ -17,6 +17,7 @@ from bot.core.strategy import Portfolio
 from tests.making import COINS
 
 NOW_MS = 20_000 * DAY_MS
+NOBUYS = np.zeros(3)
 
 
 def risk(**limits: float) -> Risk:
@@ -46,7 +47,7 @@ def wish(side: Side = Side.BUY, quantity: str = "10", price: str = "100") -> Wis
 def test_trimmed_targets_stay_within_the_limits(wanted: list[float], held: list[float]) -> None:
     """No entry above position_max, the sum within exposure_max, and no limit turns a wish to buy into a sale."""
     guard, owned = risk(position_max=0.15, exposure_max=0.4), portfolio(*held)
-    targets, _ = guard.trim(np.array(wanted), owned, 0.0, NOW_MS)
+    targets, _ = guard.trim(np.array(wanted), owned, NOBUYS, 0.0, NOW_MS)
     after = np.where(np.isnan(targets), owned.weights, targets)
     entered = after > owned.weights + 1e-12
     assert (after[entered] <= 0.15 + 1e-12).all()
@@ -57,14 +58,14 @@ def test_trimmed_targets_stay_within_the_limits(wanted: list[float], held: list[
 def test_each_limit_names_itself() -> None:
     """A refused entry says which limit and at what value."""
     guard = risk(volatility_max=0.01)
-    _, vetoes = guard.trim(np.array([0.1, np.nan, np.nan]), portfolio(0, 0, 0), 0.02, NOW_MS)
+    _, vetoes = guard.trim(np.array([0.1, np.nan, np.nan]), portfolio(0, 0, 0), NOBUYS, 0.02, NOW_MS)
     assert "risk.volatility_max" in vetoes[0].reason
     guard.broken_at[0] = 9
-    _, vetoes = guard.trim(np.array([0.1, np.nan, np.nan]), portfolio(0, 0, 0), 0.0, NOW_MS)
+    _, vetoes = guard.trim(np.array([0.1, np.nan, np.nan]), portfolio(0, 0, 0), NOBUYS, 0.0, NOW_MS)
     assert "risk.sane_candles_min" in vetoes[0].reason
     guard.broken_at[0] = 7
     guard.cool_down("BTC/USDT", NOW_MS)
-    _, vetoes = guard.trim(np.array([0.1, np.nan, np.nan]), portfolio(0, 0, 0), 0.0, NOW_MS)
+    _, vetoes = guard.trim(np.array([0.1, np.nan, np.nan]), portfolio(0, 0, 0), NOBUYS, 0.0, NOW_MS)
     assert "cooling down" in vetoes[0].reason
 
 
@@ -72,10 +73,11 @@ def test_daily_loss_stops_entries_and_exits_go_on() -> None:
     """NO_ENTRIES: a buy is refused with the loss in words, a sell passes."""
     guard = risk(daily_loss_max=0.05)
     guard.observe(10_000, NOW_MS)
-    (cause,) = guard.observe(9_400, NOW_MS + 1)
+    guard.observe(9_400, NOW_MS + 1)
+    (cause,) = guard.opened
     assert "risk.daily_loss_max" in cause.text
     assert guard.level is Level.NO_ENTRIES
-    targets, vetoes = guard.trim(np.array([0.1, 0.0, np.nan]), portfolio(0, 0.1, 0), 0.0, NOW_MS)
+    targets, vetoes = guard.trim(np.array([0.1, 0.0, np.nan]), portfolio(0, 0.1, 0), NOBUYS, 0.0, NOW_MS)
     assert np.isnan(targets[0])
     assert targets[1] == 0.0
     assert "today's loss" in vetoes[0].reason
@@ -91,7 +93,7 @@ def test_a_new_day_starts_a_new_count_but_ends_no_latched_cause() -> None:
     guard.observe(9_400, NOW_MS + DAY_MS)
     assert guard.level is Level.NO_ENTRIES
     guard.resume(9_400)
-    assert guard.observe(9_400, NOW_MS + DAY_MS + 1) == []
+    guard.observe(9_400, NOW_MS + DAY_MS + 1)
     assert not guard.level
 
 
@@ -99,11 +101,11 @@ def test_reduce_sells_everything_and_halted_sends_nothing() -> None:
     """The states order themselves: the highest open cause rules."""
     guard = risk()
     guard.trip(Cause("a", Level.REDUCE, "reduce", latched=True))
-    targets, _ = guard.trim(np.array([0.1, np.nan, np.nan]), portfolio(0, 0.1, 0), 0.0, NOW_MS)
+    targets, _ = guard.trim(np.array([0.1, np.nan, np.nan]), portfolio(0, 0.1, 0), NOBUYS, 0.0, NOW_MS)
     assert targets[1] == 0.0
     assert np.isnan(targets[[0, 2]]).all()
     guard.trip(Cause("b", Level.HALTED, "halt", latched=True))
-    targets, _ = guard.trim(np.array([0.1, 0.0, np.nan]), portfolio(0, 0.1, 0), 0.0, NOW_MS)
+    targets, _ = guard.trim(np.array([0.1, 0.0, np.nan]), portfolio(0, 0.1, 0), NOBUYS, 0.0, NOW_MS)
     assert np.isnan(targets).all()
     assert isinstance(guard.approve(wish(Side.SELL), "a", 10_000, 1, 0, NOW_MS), Veto)
     guard.clear("b")
@@ -139,10 +141,12 @@ def test_a_cause_for_a_time_ends_by_itself() -> None:
     guard = risk()
     guard.trip(Cause("price_jump", Level.NO_ENTRIES, "jumped", "BTC/USDT", NOW_MS + 10))
     assert guard.level is Level.RUNNING, "one symbol's cause is not everybody's"
-    _, vetoes = guard.trim(np.array([0.1, np.nan, np.nan]), portfolio(0, 0, 0), 0.0, NOW_MS)
+    _, vetoes = guard.trim(np.array([0.1, np.nan, np.nan]), portfolio(0, 0, 0), NOBUYS, 0.0, NOW_MS)
     assert vetoes[0].reason == "jumped"
-    assert guard.expire(NOW_MS + 9) == []
-    assert len(guard.expire(NOW_MS + 10)) == 1
+    guard.expire(NOW_MS + 9)
+    assert not guard.ended
+    guard.expire(NOW_MS + 10)
+    assert [cause.code for cause in guard.ended] == ["price_jump"]
     assert guard.causes == ()
 
 

@@ -108,3 +108,21 @@ def test_rest_fills_a_silent_symbol_in_but_does_not_make_it_waited_for() -> None
     assert at_once is not None
     assert list(at_once.present) == [True, True, False]
     assert list(made.silent()) == [False, False, True]
+
+
+def test_a_silent_coin_that_speaks_again_shortens_no_wait() -> None:
+    """A slice waits for those it began to wait for: another coin's late candle lets none of them be left out."""
+    made = slices()
+    for row in range(2):
+        for symbol in COINS[:2]:
+            made.add(candle(symbol, START_MS + row * MINUTE_MS))
+        assert made.take(START_MS + (row + 1) * MINUTE_MS + HARD) is not None
+    open_ms = START_MS + 2 * MINUTE_MS
+    assert list(made.silent()) == [False, False, True]
+    made.add(candle(COINS[0], open_ms))
+    assert made.take(open_ms + MINUTE_MS) is None, "the second coin is awaited"
+    made.add(candle(COINS[2], open_ms - MINUTE_MS))  # late: it is alive again
+    made.add(candle(COINS[2], open_ms))
+    assert made.take(open_ms + MINUTE_MS + 1) is None, "still"
+    made.add(candle(COINS[1], open_ms))
+    assert made.take(open_ms + MINUTE_MS + 2) is not None
