@@ -49,7 +49,7 @@ from bot.core.risk import Level, Limits, Risk, Veto
 from bot.core.slices import Kept, Slices
 from bot.core.snapshot import Assembly, Cause, Order, Snapshot, State, Streaks
 from bot.core.strategy import Portfolio, Strategy, View
-from bot.core.window import Window
+from bot.core.window import Past, Window
 
 QUERY_EVERY_MS = 2_000
 CONFIRM_WITHIN = 0.05
@@ -69,15 +69,23 @@ class Setup(Struct, frozen=True):
     planner: Planner
 
 
-class Engine:
-    """Decides. Starts with Reconciled and History, then takes events in the order the pump saw them."""
+def capacity(setup: Setup, strategy: Strategy) -> int:
+    """The slices a window must hold."""
+    return max(setup.rows, strategy.warmup, strategy.rows) + 1
 
-    def __init__(self, setup: Setup, strategy: Strategy) -> None:
+
+class Engine:
+    """Decides. Starts with Reconciled and History, then takes events in the order the pump saw them.
+
+    `window` is an empty one of `capacity` slices: a ring, unless a replay brings its own.
+    """
+
+    def __init__(self, setup: Setup, strategy: Strategy, window: Past | None = None) -> None:
         self.setup = setup
         self.strategy = strategy
         symbols = setup.symbols
         self._at = {symbol: at for at, symbol in enumerate(symbols)}
-        self.window = Window(symbols, setup.interval_ms, max(setup.rows, strategy.warmup, strategy.rows) + 1)
+        self.window = window or Window(symbols, setup.interval_ms, capacity(setup, strategy))
         self.slices = Slices(symbols, setup.interval_ms, setup.soft_limit_ms, setup.hard_limit_ms)
         self.ledger = Ledger(symbols, setup.quote_asset, Decimal(0))
         self.risk = Risk(symbols, setup.limits)
@@ -93,6 +101,8 @@ class Engine:
         self._doubted = np.zeros(len(symbols), dtype=np.bool_)
         self._amiss = True
         self._ratio = np.ones(len(symbols))
+        self._sellable = np.zeros(len(symbols))
+        self._notional_min = np.zeros(len(symbols))
         self._stopping = False
         self.failed_forecasts = 0
         self._wake_ms = 0
@@ -284,11 +294,11 @@ class Engine:
         if open_ms <= self.decided_ms or self._stopping:
             return
         self.decided_ms = open_ms
-        portfolio = self.portfolio()
-        view = View(self.window, forecast, portfolio)
+        view = View(self.window, forecast, self.portfolio)
         targets = self.strategy.targets(view)
-        if np.isnan(targets).all() and self.risk.level < Level.REDUCE:
+        if targets is None or np.isnan(targets).all():
             return
+        portfolio = view.portfolio
         volatility = self._market_volatility() if (targets > portfolio.weights).any() else 0.0
         targets, vetoes = self.risk.trim(targets, portfolio, self._buying(), volatility, now_ms)
         self._note_vetoes(vetoes)
@@ -312,18 +322,18 @@ class Engine:
 
     def _exit(self, open_ms: int, now_ms: int) -> None:
         """Stops, and the way down while the state is REDUCE: exits that wait for no forecast."""
-        self.ledger.raise_highs()
-        portfolio = self.portfolio()
-        reasons = dict(self.risk.stops(portfolio))
+        ledger = self.ledger
+        ledger.raise_highs()
+        reasons = self.risk.stops(ledger.entry, ledger.high, ledger.mark)
         if self.risk.level is Level.REDUCE:
-            reasons |= {int(at): "reduce" for at in np.nonzero(portfolio.opened_ms)[0]}
+            reasons |= {int(at): "reduce" for at in np.nonzero(ledger.opened_ms)[0]}
         # an exit is no surer than its price: the old mark of a coin in doubt proves nothing (fault F20)
         reasons = {at: reason for at, reason in reasons.items() if not self._doubted[at]}
         if not reasons:
             return
         targets = np.full(len(self.setup.symbols), np.nan)
         targets[list(reasons)] = 0.0
-        for wish in plan(targets, portfolio, self.ledger, self.orders, self.instruments, self.setup.planner):
+        for wish in plan(targets, self.portfolio(), self.ledger, self.orders, self.instruments, self.setup.planner):
             self._submit(wish, reasons[wish.at], open_ms, now_ms)
             self.risk.cool_down(wish.symbol, now_ms)
 
@@ -361,6 +371,7 @@ class Engine:
         match report:
             case Filled() if len(after.trade_ids) > len(before.trade_ids):
                 self.ledger.apply(report)
+                self._weigh(report.symbol)
             case Rejected(code=code, reason=reason) if code == UNRECORDED:
                 self._note("order.unrecorded", f"{before.symbol}: {reason}", symbol=before.symbol)
             case Rejected(code=code, reason=reason):
@@ -434,14 +445,17 @@ class Engine:
         """Starts anew from a snapshot: an engine that ran and one just made are the same after it."""
         if snapshot.symbols != self.setup.symbols:
             raise ValueError("the snapshot is of another universe than the engine was built for")
-        self.__init__(self.setup, self.strategy)  # type: ignore[misc]
+        self.__init__(self.setup, self.strategy, self.window.emptied())  # type: ignore[misc]
         self.session, self.decided_ms = snapshot.session, snapshot.decided_ms
         self.orders_made = snapshot.orders_made
         self.instruments = snapshot.instruments
+        self._notional_min[:] = [float(instrument.notional_min) for instrument in snapshot.instruments]
         ledger = self.ledger = Ledger(snapshot.symbols, snapshot.quote_asset, snapshot.cash_start)
         ledger.cash, ledger.realised = snapshot.cash, snapshot.realised
         ledger.fees, ledger.fees_value = dict(snapshot.fees), snapshot.fees_value
         ledger.restore(snapshot.holdings)
+        for symbol in ledger.holdings:
+            self._weigh(symbol)
         ledger.mark[:] = snapshot.marks
         self.orders.restore(snapshot.orders, now_ms)
         self.risk.restore(snapshot.risk)
@@ -485,26 +499,21 @@ class Engine:
 
     def portfolio(self) -> Portfolio:
         """What is owned now, as arrays."""
-        ledger, coins = self.ledger, len(self.setup.symbols)
-        entry, high = np.full(coins, np.nan), np.full(coins, np.nan)
-        opened_ms = np.zeros(coins, dtype=np.int64)
+        ledger = self.ledger
         equity = self.equity = ledger.equity()
-        for symbol, held in ledger.holdings.items():
-            at = self._at[symbol]
-            if self._is_dust(held.quantity, at):
-                continue
-            entry[at], high[at] = float(held.cost) / float(held.quantity), held.high
-            opened_ms[at] = held.opened_ms
-        weights = ledger.quantity * ledger.mark / equity if equity > 0 else np.zeros(coins)
-        weights = np.where(opened_ms > 0, weights, 0.0)
-        return Portfolio(equity, float(ledger.cash), weights, entry, high, opened_ms, ledger.mark)
+        owned = self._sellable * ledger.mark >= self._notional_min
+        owned &= self._sellable > 0  # the rest is dust: nothing an order could be made of (fault O10)
+        weights = np.where(owned, ledger.quantity * ledger.mark / equity if equity > 0 else 0.0, 0.0)
+        entry, high = np.where(owned, ledger.entry, np.nan), np.where(owned, ledger.high, np.nan)
+        opened_ms = np.where(owned, ledger.opened_ms, 0)
+        return Portfolio(equity, float(ledger.cash), weights, entry, high, opened_ms, ledger.mark.copy())
 
-    def _is_dust(self, quantity: Decimal, at: int) -> bool:
+    def _weigh(self, symbol: str) -> None:
+        """How much of a position could be sold: on the step, and 0 where that is less than an order may be."""
+        at, held = self._at[symbol], self.ledger.holdings.get(symbol)
         instrument = self.instruments[at]
-        sellable = instrument.floor_quantity(quantity)
-        return sellable < instrument.quantity_min or float(sellable) * self.ledger.mark[at] < float(
-            instrument.notional_min
-        )
+        sellable = instrument.floor_quantity(held.quantity) if held else Decimal(0)
+        self._sellable[at] = float(sellable) if sellable >= instrument.quantity_min else 0.0
 
     def _note(self, code: str, text: str, fault: str = "", symbol: str = "") -> None:
         self._out.append(Note(code, text, fault, symbol))

@@ -5,14 +5,17 @@ Fees  taken in the quote asset lower the cash; taken in the bought coin they low
       value at the fill's price moves from the position's cost to `fees_value`. A fee in a third asset is
       kept in `fees` alone.
 Marks floats: equity is a reading for decisions, never an entry.
+Arrays  [N] in universe order: `quantity` held, `mark`, `entry` average price paid and trailing `high` (NaN where
+        nothing is held), `opened_ms` of the entry (0 there). The highs of `holdings` are as of the last trade.
 """
 
 from decimal import Decimal
 
 import numpy as np
+from msgspec.structs import replace
 
 from bot.core.events import Filled
-from bot.core.market import MONEY, Floats, Side
+from bot.core.market import MONEY, Floats, Integers, Side
 from bot.core.snapshot import Holding
 
 ZERO = Decimal(0)
@@ -33,8 +36,12 @@ class Ledger:
         self.fees_value = ZERO
         self.holdings: dict[str, Holding] = {}
         self._index = {symbol: at for at, symbol in enumerate(symbols)}
-        self.quantity: Floats = np.zeros(len(symbols))
-        self.mark: Floats = np.zeros(len(symbols))
+        coins = len(symbols)
+        self.quantity: Floats = np.zeros(coins)
+        self.mark: Floats = np.zeros(coins)
+        self.entry: Floats = np.full(coins, np.nan)
+        self.high: Floats = np.full(coins, np.nan)
+        self.opened_ms: Integers = np.zeros(coins, dtype=np.int64)
 
     def restore(self, holdings: tuple[Holding, ...]) -> None:
         """Takes over positions a snapshot remembers."""
@@ -69,7 +76,8 @@ class Ledger:
             self._hold(Holding(fill.symbol, quantity, cost, fill.time_ms, float(fill.price)))
         else:
             quantity, cost = MONEY.add(held.quantity, quantity), MONEY.add(held.cost, cost)
-            self._hold(Holding(fill.symbol, quantity, cost, held.opened_ms, max(held.high, float(fill.price))))
+            high = max(float(self.high[self._index[fill.symbol]]), float(fill.price))
+            self._hold(Holding(fill.symbol, quantity, cost, held.opened_ms, high))
 
     def _sell(self, fill: Filled, value: Decimal) -> None:
         held = self.holdings.get(fill.symbol)
@@ -80,21 +88,29 @@ class Ledger:
         self.cash = MONEY.add(self.cash, value)
         self.realised = MONEY.add(self.realised, MONEY.subtract(value, cost))
         left, left_cost = MONEY.subtract(held.quantity, fill.quantity), MONEY.subtract(held.cost, cost)
-        self._hold(Holding(fill.symbol, left, left_cost, held.opened_ms, held.high))
+        high = float(self.high[self._index[fill.symbol]])
+        self._hold(Holding(fill.symbol, left, left_cost, held.opened_ms, high))
 
     def _hold(self, holding: Holding) -> None:
+        at = self._index[holding.symbol]
+        self.quantity[at] = float(holding.quantity)
         if holding.quantity:
             self.holdings[holding.symbol] = holding
+            self.entry[at] = float(holding.cost) / float(holding.quantity)
+            self.high[at], self.opened_ms[at] = holding.high, holding.opened_ms
         else:
             self.holdings.pop(holding.symbol, None)
-        self.quantity[self._index[holding.symbol]] = float(holding.quantity)
+            self.entry[at], self.high[at], self.opened_ms[at] = np.nan, np.nan, 0
 
     def raise_highs(self) -> None:
         """Lifts the trailing highs of what is held to the present marks."""
-        for symbol, held in self.holdings.items():
-            mark = float(self.mark[self._index[symbol]])
-            if mark > held.high:
-                self.holdings[symbol] = Holding(symbol, held.quantity, held.cost, held.opened_ms, mark)
+        np.maximum(self.high, self.mark, out=self.high)  # NaN, where nothing is held, stays NaN
+
+    def positions(self) -> tuple[Holding, ...]:
+        """What is held, with its highs as of now."""
+        return tuple(
+            replace(held, high=float(self.high[self._index[symbol]])) for symbol, held in self.holdings.items()
+        )
 
     def equity(self) -> float:
         """Cash and positions at their marks, in the quote asset."""

@@ -140,6 +140,11 @@ class Slice(msgspec.Struct, frozen=True, eq=False):
     volume: Floats
     present: Mask
 
+    @property
+    def fields(self) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        """The numbers, in the order of FIELDS."""
+        return self.open, self.high, self.low, self.close, self.volume
+
 
 class Panel(msgspec.Struct, frozen=True, eq=False):
     """Aligned candles of N symbols over T slices: what stores load, models train on and replays play.

@@ -46,7 +46,7 @@ def remember(engine: Engine, session: int, rows: int) -> Snapshot:
         ledger.quote_asset,
         ledger.cash_start,
         ledger.cash,
-        tuple(ledger.holdings.values()),
+        ledger.positions(),
         dict(ledger.fees),
         ledger.fees_value,
         ledger.realised,

@@ -179,16 +179,19 @@ class Risk:
             text = f"today's loss {loss:.2%} is above risk.daily_loss_max {limits.daily_loss_max:.2%}"
             self.trip(Cause("daily_loss", Level.NO_ENTRIES, text, latched=True))
 
-    def stops(self, portfolio: Portfolio) -> list[tuple[int, str]]:
-        """The positions [index, reason] whose stop-loss or trailing stop the marks have reached."""
-        limits, mark = self.limits, portfolio.mark
-        hits = []
-        for at in np.nonzero(portfolio.opened_ms)[0]:
-            entry, high = portfolio.entry[at], portfolio.high[at]
-            if limits.stop_loss and mark[at] <= entry * (1 - limits.stop_loss):
-                hits.append((int(at), "stop_loss"))
-            elif limits.trailing_stop and high > entry and mark[at] <= high * (1 - limits.trailing_stop):
-                hits.append((int(at), "trailing_stop"))
+    def stops(self, entry: Floats, high: Floats, mark: Floats) -> dict[int, str]:
+        """The positions whose stop-loss or trailing stop the marks have reached, each with its reason.
+
+        `entry` and `high` [N] are NaN where nothing is held.
+        """
+        limits = self.limits
+        hits = {}
+        if limits.trailing_stop:
+            fell = (high > entry) & (mark <= high * (1 - limits.trailing_stop))
+            hits = {int(at): "trailing_stop" for at in np.nonzero(fell)[0]}
+        if limits.stop_loss:
+            lost = mark <= entry * (1 - limits.stop_loss)
+            hits |= {int(at): "stop_loss" for at in np.nonzero(lost)[0]}
         return hits
 
     def cool_down(self, symbol: str, now_ms: int) -> None:

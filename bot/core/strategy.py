@@ -1,12 +1,13 @@
 """What a strategy sees and what it answers: one method, the same view gives the same answer."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
 from bot.core.events import Forecast
 from bot.core.market import Floats, Integers
-from bot.core.window import Window
+from bot.core.window import Past
 
 
 class Portfolio(msgspec.Struct, frozen=True, eq=False):
@@ -25,12 +26,26 @@ class Portfolio(msgspec.Struct, frozen=True, eq=False):
     mark: Floats
 
 
-class View(msgspec.Struct, frozen=True, eq=False):
-    """All a decision may use: the window up to the newest slice, its forecast if one is wanted, the portfolio."""
+class View:
+    """All a decision may use: the window up to the newest slice, its forecast if one is wanted, the portfolio.
 
-    window: Window
-    forecast: Forecast | None
-    portfolio: Portfolio
+    The portfolio is worked out when it is first looked at: most slices give no reason to.
+    """
+
+    __slots__ = ("_own", "_portfolio", "forecast", "window")
+
+    def __init__(self, window: Past, forecast: Forecast | None, own: Callable[[], Portfolio]) -> None:
+        self.window = window
+        self.forecast = forecast
+        self._own = own
+        self._portfolio: Portfolio | None = None
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """What is owned now."""
+        if self._portfolio is None:
+            self._portfolio = self._own()
+        return self._portfolio
 
 
 class Strategy(Protocol):
@@ -44,8 +59,8 @@ class Strategy(Protocol):
     rows: int
     wants_forecast: bool
 
-    def targets(self, view: View) -> Floats:
-        """Wanted share of equity [N], in universe order. NaN leaves a coin as it is."""
+    def targets(self, view: View) -> Floats | None:
+        """Wanted share of equity [N], in universe order. NaN leaves a coin as it is, None all of them."""
         ...
 
     def explain(self, view: View, at: int) -> str:

@@ -1,11 +1,15 @@
 """The last slices of the whole universe, oldest first, in one contiguous block.
 
-A ring with room for twice its capacity: every reading is a view of consecutive rows, and once per
-`capacity` slices the kept rows move back to the front. Rows stand on the interval's grid: a slice that
-never came is a row of absent candles, so the last 60 rows are the last 60 intervals.
+Two kinds with one reading interface: `Window` is a ring that slices are copied into, with room for twice its capacity,
+so that every reading is a view of consecutive rows and once per `capacity` slices the kept rows move back to the
+front; `PanelWindow` shows the rows of a panel up to the newest, and copies nothing. Rows stand on the interval's grid:
+a slice that never came is a row of absent candles, so the last 60 rows are the last 60 intervals.
 
 `inferred` [rows, N] are the model's inferred returns of the same slices, NaN where there was none.
 """
+
+from abc import ABC, abstractmethod
+from typing import Self
 
 import numpy as np
 
@@ -13,42 +17,44 @@ from bot.core.market import FIELDS, Floats, Integers, Mask, Panel, Slice, return
 
 
 class OutOfOrder(ValueError):
-    """A slice that is not newer than the newest in the window."""
+    """A slice that is not the next in the window."""
 
 
-class Window:
-    def __init__(self, symbols: tuple[str, ...], interval_ms: int, capacity: int) -> None:
+class Past(ABC):
+    """What can be read of the last slices. `_values` holds the five fields, each [R, N]."""
+
+    def __init__(
+        self,
+        symbols: tuple[str, ...],
+        interval_ms: int,
+        capacity: int,
+        values: tuple[Floats, ...],
+        present: Mask,
+        inferred: Floats,
+    ) -> None:
         self.symbols = symbols
         self.interval_ms = interval_ms
         self.capacity = capacity
-        rows, coins = 2 * capacity, len(symbols)
-        self._values = np.full((len(FIELDS), rows, coins), np.nan)
-        self._present = np.zeros((rows, coins), dtype=np.bool_)
-        self._inferred = np.full((rows, coins), np.nan)
+        self._values = values
+        self._present = present
+        self._inferred = inferred
         self._start = self._end = 0
         self.newest_ms = 0
 
     def __len__(self) -> int:
         return self._end - self._start
 
+    @abstractmethod
     def push(self, latest: Slice) -> None:
-        """Adds the newest slice; the grid's slices that never came before it become absent rows."""
-        if len(self):
-            skipped = (latest.open_ms - self.newest_ms) // self.interval_ms - 1
-            if skipped < 0:
-                raise OutOfOrder(f"slice {latest.open_ms} after {self.newest_ms}")
-            for _ in range(min(skipped, self.capacity)):
-                self._clear(self._next_row())
-        row = self._next_row()
-        values = self._values
-        values[0, row] = latest.open
-        values[1, row] = latest.high
-        values[2, row] = latest.low
-        values[3, row] = latest.close
-        values[4, row] = latest.volume
-        self._present[row] = latest.present
-        self._inferred[row] = np.nan
-        self.newest_ms = latest.open_ms
+        """Makes this the newest slice. OutOfOrder when it is not newer than the newest."""
+
+    @abstractmethod
+    def fill(self, panel: Panel) -> None:
+        """Fills history in. A candle that is there is never changed."""
+
+    @abstractmethod
+    def emptied(self) -> Self:
+        """One of the same kind that has seen nothing."""
 
     def infer(self, returns: Floats) -> None:
         """Stores the inferred returns [N] of the newest slice."""
@@ -61,62 +67,6 @@ class Window:
             if self._start <= row < self._end:
                 self._inferred[row] = returns
 
-    def fill(self, panel: Panel) -> int:
-        """Fills history in: rows before the first, after the newest, and candles that are missing.
-
-        A candle that is there is never changed. Returns how many candles were new.
-        """
-        fresh = 0
-        if len(self) and len(panel) and int(panel.open_ms[0]) < self.oldest_ms:
-            kept = self.panel()
-            inferred = self.inferred.copy()
-            self._start = self._end = 0
-            self._append(panel.rows(0, int(np.searchsorted(panel.open_ms, kept.open_ms[0]))))
-            fresh += int(np.isfinite(self.close).sum())
-            self._append(kept)
-            self._inferred[self._end - len(inferred) : self._end] = inferred
-        for row in range(len(panel)):
-            fresh += self._fill_row(panel.slice(row))
-        return fresh
-
-    def _append(self, panel: Panel) -> None:
-        for row in range(max(0, len(panel) - self.capacity), len(panel)):
-            self.push(panel.slice(row))
-
-    def _fill_row(self, past: Slice) -> int:
-        if not len(self) or past.open_ms > self.newest_ms:
-            self.push(past)
-            return int(np.isfinite(past.close).sum())
-        row = self._end - 1 - (self.newest_ms - past.open_ms) // self.interval_ms
-        if row < self._start:
-            return 0
-        missing = ~np.isfinite(self._values[3, row]) & np.isfinite(past.close)
-        for field, name in enumerate(FIELDS):
-            self._values[field, row, missing] = getattr(past, name)[missing]
-        self._present[row, missing] = past.present[missing]
-        return int(missing.sum())
-
-    def _next_row(self) -> int:
-        if self._end == 2 * self.capacity:
-            self._rewind()
-        row = self._end
-        self._end += 1
-        if self._end - self._start > self.capacity:
-            self._start += 1
-        return row
-
-    def _clear(self, row: int) -> None:
-        self._values[:, row] = np.nan
-        self._present[row] = False
-        self._inferred[row] = np.nan
-
-    def _rewind(self) -> None:
-        kept = self._end - self._start
-        for block in (self._present, self._inferred):
-            block[:kept] = block[self._start : self._end]
-        self._values[:, :kept] = self._values[:, self._start : self._end]
-        self._start, self._end = 0, kept
-
     @property
     def oldest_ms(self) -> int:
         return self.newest_ms - (len(self) - 1) * self.interval_ms
@@ -127,7 +77,7 @@ class Window:
 
     @property
     def close(self) -> Floats:
-        return self._values[3, self._start : self._end]
+        return self._values[3][self._start : self._end]
 
     @property
     def present(self) -> Mask:
@@ -160,9 +110,121 @@ class Window:
         first = self._start
         if after_ms >= self.oldest_ms:
             first = self._end - max(0, (self.newest_ms - after_ms) // self.interval_ms)
-        values = self._values[:, first : self._end].copy()
+        values = [field[first : self._end].copy() for field in self._values]
         open_ms = self.newest_ms - self.interval_ms * np.arange(self._end - first - 1, -1, -1, dtype=np.int64)
         present = self._present[first : self._end].copy()
         return Panel(
             self.symbols, self.interval_ms, open_ms, values[0], values[1], values[2], values[3], values[4], present
         )
+
+
+class Window(Past):
+    """The ring the daemon fills, slice by slice."""
+
+    def __init__(self, symbols: tuple[str, ...], interval_ms: int, capacity: int) -> None:
+        rows, coins = 2 * capacity, len(symbols)
+        values = np.full((len(FIELDS), rows, coins), np.nan)
+        present = np.zeros((rows, coins), dtype=np.bool_)
+        super().__init__(symbols, interval_ms, capacity, tuple(values), present, np.full((rows, coins), np.nan))
+
+    def emptied(self) -> "Window":
+        return Window(self.symbols, self.interval_ms, self.capacity)
+
+    def push(self, latest: Slice) -> None:
+        """Adds the newest slice; the grid's slices that never came before it become absent rows."""
+        if len(self):
+            skipped = (latest.open_ms - self.newest_ms) // self.interval_ms - 1
+            if skipped < 0:
+                raise OutOfOrder(f"slice {latest.open_ms} after {self.newest_ms}")
+            for _ in range(min(skipped, self.capacity)):
+                self._clear(self._next_row())
+        row = self._next_row()
+        for field, values in zip(self._values, latest.fields, strict=True):
+            field[row] = values
+        self._present[row] = latest.present
+        self._inferred[row] = np.nan
+        self.newest_ms = latest.open_ms
+
+    def fill(self, panel: Panel) -> None:
+        """Fills history in: rows before the first, after the newest, and candles that are missing."""
+        if len(self) and len(panel) and int(panel.open_ms[0]) < self.oldest_ms:
+            kept = self.panel()
+            inferred = self.inferred.copy()
+            self._start = self._end = 0
+            self._append(panel.rows(0, int(np.searchsorted(panel.open_ms, kept.open_ms[0]))))
+            self._append(kept)
+            self._inferred[self._end - len(inferred) : self._end] = inferred
+        for row in range(len(panel)):
+            self._fill_row(panel.slice(row))
+
+    def _append(self, panel: Panel) -> None:
+        for row in range(max(0, len(panel) - self.capacity), len(panel)):
+            self.push(panel.slice(row))
+
+    def _fill_row(self, past: Slice) -> None:
+        if not len(self) or past.open_ms > self.newest_ms:
+            self.push(past)
+            return
+        row = self._end - 1 - (self.newest_ms - past.open_ms) // self.interval_ms
+        if row < self._start:
+            return
+        missing = ~np.isfinite(self._values[3][row]) & np.isfinite(past.close)
+        for field, values in zip(self._values, past.fields, strict=True):
+            field[row, missing] = values[missing]
+        self._present[row, missing] = past.present[missing]
+
+    def _next_row(self) -> int:
+        if self._end == 2 * self.capacity:
+            self._rewind()
+        row = self._end
+        self._end += 1
+        if self._end - self._start > self.capacity:
+            self._start += 1
+        return row
+
+    def _clear(self, row: int) -> None:
+        for field in self._values:
+            field[row] = np.nan
+        self._present[row] = False
+        self._inferred[row] = np.nan
+
+    def _rewind(self) -> None:
+        kept = self._end - self._start
+        for block in (*self._values, self._present, self._inferred):
+            block[:kept] = block[self._start : self._end]
+        self._start, self._end = 0, kept
+
+
+class PanelWindow(Past):
+    """A panel's rows up to the newest slice, for replays: nothing is copied. The panel must have no hole in time.
+
+    Where `keeps_inferred` is False nothing is ever inferred, and no room is kept for it.
+    """
+
+    def __init__(self, panel: Panel, capacity: int, keeps_inferred: bool) -> None:
+        shape = panel.close.shape
+        inferred = np.full(shape, np.nan) if keeps_inferred else np.broadcast_to(np.float64(np.nan), shape)
+        fields = (panel.open, panel.high, panel.low, panel.close, panel.volume)
+        super().__init__(panel.symbols, panel.interval_ms, capacity, fields, panel.present, inferred)
+        self._panel = panel
+        self._keeps_inferred = keeps_inferred
+
+    def emptied(self) -> "PanelWindow":
+        return PanelWindow(self._panel, self.capacity, self._keeps_inferred)
+
+    def push(self, latest: Slice) -> None:
+        if latest.open_ms != self.newest_ms + self.interval_ms:
+            raise OutOfOrder(f"slice {latest.open_ms} after {self.newest_ms}: a replay takes each row of its panel")
+        self._advance(1)
+
+    def fill(self, panel: Panel) -> None:
+        """The history is the panel's own first rows."""
+        if len(self) or panel.open_ms[0] != self._panel.open_ms[0]:
+            raise OutOfOrder("a replay's history is the beginning of its panel")
+        self.newest_ms = int(panel.open_ms[0]) - self.interval_ms
+        self._advance(len(panel))
+
+    def _advance(self, rows: int) -> None:
+        self._end += rows
+        self._start = max(0, self._end - self.capacity)
+        self.newest_ms += rows * self.interval_ms
