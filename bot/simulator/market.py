@@ -14,13 +14,13 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from bot.core.market import FIELDS, Floats, Integers, Mask, Panel
+from bot.core.rules import decimals_of
 
 PATH = 0.05, 0.30, 0.60, 0.90  # fractions of the interval: leaves the open, at both extremes, at the close
 TRADE_QUOTE = 700.0  # quote currency of one trade on average
 TRADES_MAX = 25_000
 QUOTE_DEPTH = 0.2  # best quantity as a share of the last minutes' mean volume
 QUOTE_ROWS = 10
-DECIMALS_MAX = 8
 LAST_ROWS = 1_440
 PARTS_KEPT = 16
 
@@ -65,23 +65,6 @@ class PanelSource:
     def between(self, start_ms: int, stop_ms: int) -> Panel:
         first, stop = np.searchsorted(self._panel.open_ms, (start_ms, stop_ms))
         return self._panel.rows(int(first), int(stop))
-
-
-def decimals_of(*fields: Floats) -> Integers:
-    """The fewest decimals [N], at most 8, that write every number of the columns [T, N] without loss."""
-    columns = fields[0].shape[1]
-    found = np.zeros(columns, dtype=np.int64)
-    for field in fields:
-        for at in range(columns):
-            values = field[:, at]
-            values = values[np.isfinite(values)]
-            while found[at] < DECIMALS_MAX:
-                scaled = values * 10.0 ** found[at]
-                smallest = 10.0 ** (int(found[at]) - DECIMALS_MAX)  # what the last decimal would show
-                if (np.abs(scaled - np.rint(scaled)) <= smallest / 2 + 1e-15 * np.abs(scaled)).all():
-                    break
-                found[at] += 1
-    return found
 
 
 class Candles(NamedTuple):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from bot.core.market import Floats, Integers, compact
+from bot.core.rules import NOTIONAL_MIN, QUANTITY_MAX
 from bot.simulator.market import Candles, History, Quotes, Source
 
 INTERVALS = {
@@ -16,8 +17,6 @@ INTERVALS = {
 }  # fmt: skip
 ORDER_TYPES = ["LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT"]
 STP_MODES = ["EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT", "TRANSFER"]
-NOTIONAL_MIN = 5
-QUANTITY_MAX = 9_000_000
 PRICE_MAX = 1_000_000
 
 
@@ -189,7 +188,7 @@ class Writer:
             {
                 "filterType": "MARKET_LOT_SIZE",
                 "minQty": "0.00000000",
-                "maxQty": f"{QUANTITY_MAX / 100:.8f}",
+                "maxQty": f"{QUANTITY_MAX:.8f}",
                 "stepSize": "0.00000000",
             },
             {"filterType": "TRAILING_DELTA", **trailing},

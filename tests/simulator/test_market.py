@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.core.market import MINUTE_MS
-from bot.simulator.market import Candles, Market, PanelSource, decimals_of
+from bot.core.rules import decimals_of
+from bot.simulator.market import Candles, Market, PanelSource
 from bot.simulator.synthetic import START_MS, synthetic_panel
 from tests.making import panel as flat_panel
 
