@@ -54,6 +54,7 @@ from bot.core.window import Past, Window
 QUERY_EVERY_MS = 2_000
 CONFIRM_WITHIN = 0.05
 FAILED_FORECASTS_MAX = 3
+TINY = 1e-300  # above the value of nothing
 
 
 class Setup(Struct, frozen=True):
@@ -85,7 +86,8 @@ class Engine:
         self.strategy = strategy
         symbols = setup.symbols
         self._at = {symbol: at for at, symbol in enumerate(symbols)}
-        self.window = window or Window(symbols, setup.interval_ms, capacity(setup, strategy))
+        ring = Window(symbols, setup.interval_ms, capacity(setup, strategy)) if window is None else window
+        self.window: Past = ring
         self.slices = Slices(symbols, setup.interval_ms, setup.soft_limit_ms, setup.hard_limit_ms)
         self.ledger = Ledger(symbols, setup.quote_asset, Decimal(0))
         self.risk = Risk(symbols, setup.limits)
@@ -100,7 +102,6 @@ class Engine:
         self.missing = np.ones(len(symbols), dtype=np.bool_)
         self._doubted = np.zeros(len(symbols), dtype=np.bool_)
         self._amiss = True
-        self._ratio = np.ones(len(symbols))
         self._sellable = np.zeros(len(symbols))
         self._notional_min = np.zeros(len(symbols))
         self._stopping = False
@@ -146,7 +147,8 @@ class Engine:
                 assert_never(event)
         if self.risk.opened or self.risk.ended:
             self._tell_causes()
-        self._plan_wake(now_ms)
+        if self.slices.next_ms or self.orders.live:
+            self._plan_wake(now_ms)
         return self._out
 
     def _tell_causes(self) -> None:
@@ -187,39 +189,32 @@ class Engine:
         self.window.push(latest)
         ledger, risk = self.ledger, self.risk
         risk.slices += 1
-        if self._all_moved_sanely(latest.close):
-            np.copyto(ledger.mark, latest.close)
+        if not self._amiss and self.window.steady(risk.limits.price_jump_max):
+            ledger.mark = latest.close
         else:
             self._mark_with_care(latest.close, now_ms)
-        self.equity = ledger.equity()
-        risk.observe(self.equity, now_ms)
-        risk.expire(now_ms)
+        self.equity = equity = ledger.equity()
+        risk.observe(equity, now_ms)
+        open_ms = latest.open_ms
+        if risk.causes:
+            risk.expire(now_ms)
         if ledger.holdings:
-            self._exit(latest.open_ms, now_ms)
-        age_ms = now_ms - latest.open_ms - self.setup.interval_ms
-        if age_ms > self.setup.limits.stale_after_ms:
-            self._note("slice.missed", f"slice {latest.open_ms} closed {age_ms} ms after its time", "F13")
+            self._exit(open_ms, now_ms)
+        age_ms = now_ms - open_ms - self.setup.interval_ms
+        if age_ms > risk.limits.stale_after_ms:
+            self._note("slice.missed", f"slice {open_ms} closed {age_ms} ms after its time", "F13")
+        elif self._amiss and not self._anything_moved(latest):
+            self.decided_ms = open_ms  # nobody has a return: there is nothing to decide
         elif len(self.window) < self.strategy.warmup:
             return
-        elif self._amiss and not self._anything_moved(latest):
-            self.decided_ms = latest.open_ms  # nobody has a return: there is nothing to decide
         elif self.strategy.wants_forecast:
-            self._out.append(Infer(latest.open_ms))
+            self._out.append(Infer(open_ms))
         else:
-            self._decide(None, latest.open_ms, now_ms)
+            self._decide(None, open_ms, now_ms)
 
     def _anything_moved(self, latest: Slice) -> bool:
         """Whether any coin has a return in the newest slice: a candle that traded, and a close before it."""
         return bool((latest.present & np.isfinite(self.window.close[-2])).any())
-
-    def _all_moved_sanely(self, close: Floats) -> bool:
-        """Whether every candle came, every price is within price_jump_max of its mark, and nothing is amiss."""
-        if self._amiss:
-            return False
-        np.divide(close, self.ledger.mark, out=self._ratio)
-        jump = self.setup.limits.price_jump_max
-        # a missing candle makes the extremes NaN, which no comparison lets through
-        return bool(np.maximum.reduce(self._ratio) <= jump and np.minimum.reduce(self._ratio) * jump >= 1)
 
     def _mark_with_care(self, close: Floats, now_ms: int) -> None:
         """Moves the marks to the new closes; a price that jumped waits for a second source (fault F20)."""
@@ -229,7 +224,7 @@ class Engine:
         self._doubted = ((close > mark * jump) | (close * jump < mark)) & (mark > 0)
         for at in np.nonzero(self._doubted)[0]:
             self._doubt(self.setup.symbols[at], float(close[at]), now_ms)
-        np.copyto(mark, close, where=~(self._doubted | self.missing))
+        mark = self.ledger.mark = np.where(self._doubted | self.missing, mark, close)
         self._judge_presence()
         unmarked = not (mark > 0).all()
         self._amiss = bool(unmarked or self.missing.any() or self._doubted.any() or self.risk.level)
@@ -259,7 +254,7 @@ class Engine:
         if not abs(price / close - 1) <= CONFIRM_WITHIN:
             self._note("price.unconfirmed", f"{symbol} closed at {close}, the book says {price}", "F20", symbol)
             return
-        self.ledger.mark[at] = close
+        self.ledger.mark_at(at, close)
         self._doubted[at] = False
         self._note("price.confirmed", f"{symbol} is really at {close}", "F20", symbol)
 
@@ -294,15 +289,18 @@ class Engine:
         if open_ms <= self.decided_ms or self._stopping:
             return
         self.decided_ms = open_ms
-        view = View(self.window, forecast, self.portfolio)
+        view = View(self.window, forecast, self.ledger.quantity, self.portfolio)
         targets = self.strategy.targets(view)
         if targets is None or np.isnan(targets).all():
             return
         portfolio = view.portfolio
-        volatility = self._market_volatility() if (targets > portfolio.weights).any() else 0.0
+        ceiling = self.setup.limits.volatility_max
+        volatility = self._market_volatility() if ceiling and (targets > portfolio.weights).any() else 0.0
         targets, vetoes = self.risk.trim(targets, portfolio, self._buying(), volatility, now_ms)
-        self._note_vetoes(vetoes)
-        targets = np.where(self._doubted, np.nan, targets)  # not even an exit on a price in doubt (fault F20)
+        if vetoes:
+            self._note_vetoes(vetoes)
+        if self._amiss:
+            targets[self._doubted] = np.nan  # not even an exit on a price in doubt (fault F20)
         wishes = plan(targets, portfolio, self.ledger, self.orders, self.instruments, self.setup.planner)
         for wish in wishes:
             self._submit(wish, self.strategy.explain(view, wish.at), open_ms, now_ms)
@@ -449,14 +447,14 @@ class Engine:
         self.session, self.decided_ms = snapshot.session, snapshot.decided_ms
         self.orders_made = snapshot.orders_made
         self.instruments = snapshot.instruments
-        self._notional_min[:] = [float(instrument.notional_min) for instrument in snapshot.instruments]
+        self._notional_min[:] = [float(instrument.notional_min) or TINY for instrument in snapshot.instruments]
         ledger = self.ledger = Ledger(snapshot.symbols, snapshot.quote_asset, snapshot.cash_start)
         ledger.cash, ledger.realised = snapshot.cash, snapshot.realised
         ledger.fees, ledger.fees_value = dict(snapshot.fees), snapshot.fees_value
         ledger.restore(snapshot.holdings)
         for symbol in ledger.holdings:
             self._weigh(symbol)
-        ledger.mark[:] = snapshot.marks
+        ledger.mark = snapshot.marks
         self.orders.restore(snapshot.orders, now_ms)
         self.risk.restore(snapshot.risk)
         self._past_forecasts = (snapshot.forecasts_open_ms, snapshot.forecasts)
@@ -495,18 +493,21 @@ class Engine:
         last = np.where(known.any(axis=0), closes[newest, np.arange(closes.shape[1])], np.nan)
         mark, jump = self.ledger.mark, self.setup.limits.price_jump_max
         self._doubted = ((last > mark * jump) | (last * jump < mark)) & (mark > 0)
-        np.copyto(mark, last, where=np.isfinite(last) & ~self._doubted)
+        self.ledger.mark = np.where(np.isfinite(last) & ~self._doubted, last, mark)
 
     def portfolio(self) -> Portfolio:
         """What is owned now, as arrays."""
         ledger = self.ledger
         equity = self.equity = ledger.equity()
+        weights = ledger.quantity * ledger.mark
+        weights /= equity if equity > 0 else np.inf
+        entry, high, opened_ms = ledger.entry, ledger.high, ledger.opened_ms
         owned = self._sellable * ledger.mark >= self._notional_min
-        owned &= self._sellable > 0  # the rest is dust: nothing an order could be made of (fault O10)
-        weights = np.where(owned, ledger.quantity * ledger.mark / equity if equity > 0 else 0.0, 0.0)
-        entry, high = np.where(owned, ledger.entry, np.nan), np.where(owned, ledger.high, np.nan)
-        opened_ms = np.where(owned, ledger.opened_ms, 0)
-        return Portfolio(equity, float(ledger.cash), weights, entry, high, opened_ms, ledger.mark.copy())
+        if np.count_nonzero(owned) < len(ledger.holdings):  # dust: nothing an order could be made of (fault O10)
+            weights[~owned] = 0.0
+            entry, high = np.where(owned, entry, np.nan), np.where(owned, high, np.nan)
+            opened_ms = np.where(owned, opened_ms, 0)
+        return Portfolio(equity, float(ledger.cash), weights, entry, high, opened_ms, ledger.mark)
 
     def _weigh(self, symbol: str) -> None:
         """How much of a position could be sold: on the step, and 0 where that is less than an order may be."""

@@ -61,7 +61,12 @@ class Ledger:
             self.fees_value = MONEY.add(self.fees_value, fill.fee)
         at = self._index[fill.symbol]
         if not self.mark[at]:
-            self.mark[at] = float(fill.price)
+            self.mark_at(at, float(fill.price))
+
+    def mark_at(self, at: int, price: float) -> None:
+        """Marks one coin. Marks may be a slice's own closes, so that they are replaced and never written into."""
+        self.mark = self.mark.copy()
+        self.mark[at] = price
 
     def _buy(self, fill: Filled, value: Decimal) -> None:
         held = self.holdings.get(fill.symbol)
@@ -116,7 +121,7 @@ class Ledger:
         """Cash and positions at their marks, in the quote asset."""
         if not self.holdings:
             return float(self.cash)
-        return float(self.cash) + float(self.quantity @ self.mark)
+        return float(self.cash) + float(self.quantity.dot(self.mark))
 
     def balance_error(self) -> Decimal:
         """What the invariant is off by: zero."""

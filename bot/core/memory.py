@@ -56,7 +56,7 @@ def remember(engine: Engine, session: int, rows: int) -> Snapshot:
         engine.orders_made,
         window.open_ms[-rows:],
         window.inferred[-rows:].copy(),
-        ledger.mark.copy(),
+        ledger.mark,
         engine.slices.remember(),
         Streaks(engine.risk.streaks, engine.failed_forecasts),
     )

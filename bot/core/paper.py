@@ -5,6 +5,7 @@ cancelled, or its life is over. Balances are checked as an exchange does, and ev
 instrument is applied. Same inputs, same reports; trade ids count up from the number it is given.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 from msgspec import Struct
@@ -46,6 +47,11 @@ class PaperExchange:
         self._waiting: dict[str, list[str]] = {}
         self._quoted: set[str] = set()
         self._over: dict[str, Report] = {}
+
+    @property
+    def waiting(self) -> Iterable[str]:
+        """The symbols that have orders here, in the order they came."""
+        return self._waiting.keys()
 
     def submit(self, order: Approved, now_ms: int) -> list[Report]:
         """Accepts or rejects an order, as the exchange's filters and balances say."""

@@ -8,7 +8,6 @@ exceeds what is held and not already being sold; buys share the free cash, fees 
 from decimal import Decimal
 from typing import Literal
 
-import numpy as np
 from msgspec import Struct
 from pydantic import BaseModel, Field
 
@@ -22,7 +21,11 @@ FULL_EXIT = 1e-9
 
 
 class Planner(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """How wishes become orders. Shares of equity; `notional_margin` times the exchange's minimum is the least."""
+    """How wishes become orders. Shares of equity; `notional_margin` times the exchange's minimum is the least.
+
+    `funding` "cash": buys share the cash that is free now; "exchange": each is ordered whole, sells of the same slice
+    may pay for it, and the exchange refuses what the cash does not cover.
+    """
 
     order_type: Literal["market", "limit"] = "market"
     limit_offset_bps: float = Field(10.0, ge=0, le=500)
@@ -30,6 +33,7 @@ class Planner(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     trade_min: float = Field(0.002, ge=0, le=1)
     notional_margin: float = Field(1.5, ge=1)
     cash_margin: float = Field(0.01, ge=0, lt=1)
+    funding: Literal["cash", "exchange"] = "cash"
 
 
 class Wish(Struct, frozen=True):
@@ -53,25 +57,37 @@ def plan(
     settings: Planner,
 ) -> list[Wish]:
     """The trades that lead from the portfolio to the targets [N], NaN left alone."""
-    moves = (targets - portfolio.weights) * portfolio.equity
-    wanted = np.isfinite(moves) & (portfolio.mark > 0)
-    sells = wanted & (moves < 0) & (ledger.quantity > 0)
-    buys = wanted & (moves > settings.trade_min * portfolio.equity)
+    moves = targets - portfolio.weights
     wishes = []
-    for at in np.nonzero(sells)[0]:
-        small = -moves[at] <= settings.trade_min * portfolio.equity
-        if small and targets[at] > FULL_EXIT:
-            continue
-        wish = _sell(int(at), targets, portfolio, ledger, orders, instruments[at], settings)
-        if wish:
-            wishes.append(wish)
+    for at in (moves < 0).nonzero()[0].tolist():
+        target = float(targets[at])
+        worth_it = moves[at] < -settings.trade_min or target <= FULL_EXIT
+        if worth_it and ledger.quantity[at] > 0 and portfolio.mark[at] > 0:
+            wish = _sell(at, target, portfolio, ledger, orders, instruments[at], settings)
+            if wish:
+                wishes.append(wish)
+    buys = (moves > settings.trade_min).nonzero()[0].tolist()
+    return [*wishes, *_buys(buys, moves, portfolio, ledger, orders, instruments, settings)] if buys else wishes
+
+
+def _buys(
+    coins: list[int],
+    moves: Floats,
+    portfolio: Portfolio,
+    ledger: Ledger,
+    orders: Orders,
+    instruments: tuple[Instrument, ...],
+    settings: Planner,
+) -> list[Wish]:
+    wishes = []
     ordered = orders.buying()
     free = ledger.cash
     for cost in ordered.values():
         free = MONEY.subtract(free, cost)
-    for at in np.nonzero(buys)[0]:
-        value = MONEY.subtract(Decimal(repr(float(moves[at]))), ordered.get(instruments[at].symbol, ZERO))
-        wish = _buy(int(at), value, free, portfolio, instruments[at], settings)
+    for at in coins:
+        wanted = Decimal(repr(float(moves[at]) * portfolio.equity))
+        value = MONEY.subtract(wanted, ordered.get(instruments[at].symbol, ZERO))
+        wish = _buy(at, value, free, portfolio, instruments[at], settings)
         if wish:
             wishes.append(wish)
             free = MONEY.subtract(free, _worst(wish, settings))
@@ -80,7 +96,7 @@ def plan(
 
 def _sell(
     at: int,
-    targets: Floats,
+    target: float,
     portfolio: Portfolio,
     ledger: Ledger,
     orders: Orders,
@@ -91,8 +107,8 @@ def _sell(
     free = MONEY.subtract(held, selling)
     price = _exact(portfolio.mark[at], instrument)
     quantity = free
-    if targets[at] > FULL_EXIT:
-        surplus = (portfolio.weights[at] - targets[at]) * portfolio.equity / portfolio.mark[at]
+    if target > FULL_EXIT:
+        surplus = (portfolio.weights[at] - target) * portfolio.equity / portfolio.mark[at]
         quantity = min(free, MONEY.subtract(Decimal(repr(float(surplus))), selling))
     quantity = instrument.floor_quantity(_at_most(quantity, instrument))
     if not _tradable(quantity, price, instrument, ONE):
@@ -109,10 +125,11 @@ def _buy(
     settings: Planner,
 ) -> Wish | None:
     price = _exact(portfolio.mark[at], instrument)
-    if not price:
+    if not price > 0:
         return None
-    affordable = MONEY.multiply(free, Decimal(repr(1.0 - settings.cash_margin)))
-    quantity = instrument.floor_quantity(_at_most(MONEY.divide(min(affordable, value), price), instrument))
+    if settings.funding == "cash":
+        value = min(value, MONEY.multiply(free, Decimal(repr(1.0 - settings.cash_margin))))
+    quantity = instrument.floor_quantity(_at_most(MONEY.divide(value, price), instrument))
     if not _tradable(quantity, price, instrument, Decimal(repr(settings.notional_margin))):
         return None
     return Wish(instrument.symbol, at, Side.BUY, quantity, price, _limit(Side.BUY, price, instrument, settings), "")

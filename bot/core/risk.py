@@ -33,10 +33,13 @@ class Level(IntEnum):
 
 
 class Limits(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """What the bot may risk. Shares of equity; times in milliseconds; 0 turns a stop or ceiling off."""
+    """What the bot may risk. Shares of equity; times in milliseconds; 0 turns a stop or ceiling off.
+
+    An `exposure_max` above 1 leaves it to the cash alone how much is bought.
+    """
 
     position_max: float = Field(0.15, gt=0, le=1)
-    exposure_max: float = Field(0.95, gt=0, le=1)
+    exposure_max: float = Field(0.95, gt=0, le=10)
     order_max: float = Field(0.15, gt=0, le=1)
     orders_per_slice_max: int = Field(300, ge=1)
     orders_per_minute_max: int = Field(600, ge=1)
@@ -83,6 +86,7 @@ class Risk:
         self.equity_peak = 0.0
         self.day = 0
         self.equity_day_start = 0.0
+        self._equity_floor = 0.0
         self._cooldowns: dict[str, int] = {}
         self._orders_ms: deque[int] = deque(maxlen=limits.orders_per_day_max + 1)
         self._rejects_ms: deque[int] = deque(maxlen=limits.rejects_max)
@@ -108,6 +112,7 @@ class Risk:
         self._causes = {(cause.code, cause.symbol): cause for cause in memory.causes}
         self.equity_peak, self.day = memory.equity_peak, memory.day
         self.equity_day_start = memory.equity_day_start
+        self._set_floor()
         self._cooldowns = dict(memory.cooldowns)
         self._orders_ms = deque(memory.recent_orders_ms, maxlen=self._orders_ms.maxlen)
         self._rejects_ms = deque(memory.recent_rejects_ms, maxlen=self._rejects_ms.maxlen)
@@ -141,6 +146,7 @@ class Risk:
         """A person leads trading back: latched causes end, losses count from here."""
         self._end([cause for cause in self._causes.values() if cause.latched])
         self.equity_peak = self.equity_day_start = equity
+        self._set_floor()
         self._rejects_ms.clear()
 
     def expire(self, now_ms: int) -> None:
@@ -163,13 +169,14 @@ class Risk:
     def observe(self, equity: float, now_ms: int) -> None:
         """Daily loss and drawdown at the newest marks."""
         day = now_ms // DAY_MS
-        if day != self.day:
-            self.day, self.equity_day_start = day, equity
-        self.equity_peak = max(self.equity_peak, equity)
-        limits = self.limits
-        drawdown_at = self.equity_peak * (1 - limits.drawdown_max)
-        if equity >= drawdown_at and equity >= self.equity_day_start * (1 - limits.daily_loss_max):
+        if day != self.day or equity > self.equity_peak:
+            if day != self.day:
+                self.day, self.equity_day_start = day, equity
+            self.equity_peak = max(self.equity_peak, equity)
+            self._set_floor()
+        if equity >= self._equity_floor:
             return
+        limits = self.limits
         drawdown = 1 - equity / self.equity_peak if self.equity_peak > 0 else 0.0
         if drawdown > limits.drawdown_max:
             text = f"drawdown {drawdown:.2%} is above risk.drawdown_max {limits.drawdown_max:.2%}"
@@ -178,6 +185,12 @@ class Risk:
         if loss > limits.daily_loss_max:
             text = f"today's loss {loss:.2%} is above risk.daily_loss_max {limits.daily_loss_max:.2%}"
             self.trip(Cause("daily_loss", Level.NO_ENTRIES, text, latched=True))
+
+    def _set_floor(self) -> None:
+        """The equity below which a limit has been reached."""
+        limits = self.limits
+        at_drawdown = self.equity_peak * (1 - limits.drawdown_max)
+        self._equity_floor = max(at_drawdown, self.equity_day_start * (1 - limits.daily_loss_max))
 
     def stops(self, entry: Floats, high: Floats, mark: Floats) -> dict[int, str]:
         """The positions whose stop-loss or trailing stop the marks have reached, each with its reason.
@@ -212,19 +225,20 @@ class Risk:
             return np.full_like(targets, np.nan), self._all_vetoed(targets, portfolio)
         if self.level is Level.REDUCE:
             return np.where(portfolio.weights > 0, 0.0, np.nan), self._all_vetoed(targets, portfolio)
-        most = np.minimum(self.limits.position_max, portfolio.weights + buying + self.limits.order_max)
-        capped = np.maximum(np.minimum(targets, most), portfolio.weights)
-        trimmed = np.where(targets > portfolio.weights, capped, targets)  # a limit never forces a sale (P19)
-        entering = trimmed > portfolio.weights
-        if not entering.any():
-            return trimmed, []
+        trimmed, weights, limits = targets.copy(), portfolio.weights, self.limits
+        entering = (targets > weights).nonzero()[0].tolist()
         vetoes = []
-        for at in np.nonzero(entering)[0]:
-            reason = self._entry_refusal(int(at), volatility, now_ms)
+        for at in entering:
+            most = min(limits.position_max, float(weights[at] + buying[at]) + limits.order_max)
+            reason = self._entry_refusal(at, volatility, now_ms)
             if reason:
                 vetoes.append(Veto(self.symbols[at], reason))
                 trimmed[at] = np.nan
-        return self._within_exposure(trimmed, portfolio, buying), vetoes
+            else:
+                trimmed[at] = max(min(float(targets[at]), most), float(weights[at]))  # never forces a sale (P19)
+        if len(vetoes) < len(entering):
+            self._fit_exposure(trimmed, weights, buying)
+        return trimmed, vetoes
 
     def _all_vetoed(self, targets: Floats, portfolio: Portfolio) -> list[Veto]:
         reason = self.reason()
@@ -246,21 +260,17 @@ class Risk:
             return f"cooling down for another {(self._cooldowns[symbol] - now_ms) / 1000:.0f} s after a stop"
         return ""
 
-    def _within_exposure(self, targets: Floats, portfolio: Portfolio, buying: Floats) -> Floats:
+    def _fit_exposure(self, targets: Floats, weights: Floats, buying: Floats) -> None:
         """Scales the entries so that what is held, is being bought and will be ordered stays within exposure_max.
 
         A live buy may fill whatever we want now, also one of a coin that is to be sold (invariant I7).
         """
-        weights = portfolio.weights
-        after = np.where(np.isnan(targets), weights, targets)
-        kept = np.minimum(after, weights)
-        entries = np.maximum(after - weights - buying, 0.0)
-        room = max(0.0, self.limits.exposure_max - float((kept + buying).sum()))
-        wanted = float(entries.sum())
-        if wanted <= room:
-            return targets
-        scaled: Floats = np.where(entries > 0, weights + buying + entries * (room / wanted), targets)
-        return scaled
+        entries = np.fmax(targets - weights - buying, 0.0)  # NaN, no opinion, is no entry
+        kept = np.fmin(targets, weights) + buying
+        room = max(0.0, self.limits.exposure_max - float(np.add.reduce(kept)))
+        wanted = float(np.add.reduce(entries))
+        if wanted > room:
+            np.copyto(targets, weights + buying + entries * (room / wanted), where=entries > 0)
 
     def approve(
         self, wish: Wish, client_id: str, equity: float, life_ms: int, open_ms: int, now_ms: int

@@ -15,6 +15,8 @@ import numpy as np
 
 from bot.core.market import FIELDS, Floats, Integers, Mask, Panel, Slice, returns_of
 
+CHUNK = 4_096
+
 
 class OutOfOrder(ValueError):
     """A slice that is not the next in the window."""
@@ -51,6 +53,10 @@ class Past(ABC):
     @abstractmethod
     def fill(self, panel: Panel) -> None:
         """Fills history in. A candle that is there is never changed."""
+
+    @abstractmethod
+    def steady(self, jump_max: float) -> bool:
+        """Whether every coin has a candle in the newest two slices, and none moved by more than this factor."""
 
     @abstractmethod
     def emptied(self) -> Self:
@@ -118,6 +124,16 @@ class Past(ABC):
         )
 
 
+def _steady(close: Floats, jump_max: float) -> Mask:
+    """For each row [T - 1] of closes [T, N] but the first: nothing absent there or before, no jump between."""
+    found = np.empty(max(0, len(close) - 1), dtype=np.bool_)
+    for first in range(0, len(found), CHUNK):
+        ratio = close[first + 1 : first + 1 + CHUNK] / close[first : min(first + CHUNK, len(found))]
+        # a missing candle makes the extremes NaN, which no comparison lets through
+        found[first : first + CHUNK] = (ratio.max(axis=1) <= jump_max) & (ratio.min(axis=1) * jump_max >= 1)
+    return found
+
+
 class Window(Past):
     """The ring the daemon fills, slice by slice."""
 
@@ -126,6 +142,9 @@ class Window(Past):
         values = np.full((len(FIELDS), rows, coins), np.nan)
         present = np.zeros((rows, coins), dtype=np.bool_)
         super().__init__(symbols, interval_ms, capacity, tuple(values), present, np.full((rows, coins), np.nan))
+
+    def steady(self, jump_max: float) -> bool:
+        return len(self) > 1 and bool(_steady(self.close[-2:], jump_max)[0])
 
     def emptied(self) -> "Window":
         return Window(self.symbols, self.interval_ms, self.capacity)
@@ -208,23 +227,30 @@ class PanelWindow(Past):
         super().__init__(panel.symbols, panel.interval_ms, capacity, fields, panel.present, inferred)
         self._panel = panel
         self._keeps_inferred = keeps_inferred
+        self._steady: list[bool] = []
+        self._jump_max = 0.0
 
     def emptied(self) -> "PanelWindow":
         return PanelWindow(self._panel, self.capacity, self._keeps_inferred)
 
+    def steady(self, jump_max: float) -> bool:
+        if jump_max != self._jump_max:
+            self._jump_max = jump_max
+            self._steady = [False, *_steady(self._panel.close, jump_max).tolist()]
+        return self._steady[self._end - 1]
+
     def push(self, latest: Slice) -> None:
         if latest.open_ms != self.newest_ms + self.interval_ms:
             raise OutOfOrder(f"slice {latest.open_ms} after {self.newest_ms}: a replay takes each row of its panel")
-        self._advance(1)
+        self.newest_ms = latest.open_ms
+        self._end = end = self._end + 1
+        if end > self.capacity:
+            self._start = end - self.capacity
 
     def fill(self, panel: Panel) -> None:
         """The history is the panel's own first rows."""
         if len(self) or panel.open_ms[0] != self._panel.open_ms[0]:
             raise OutOfOrder("a replay's history is the beginning of its panel")
-        self.newest_ms = int(panel.open_ms[0]) - self.interval_ms
-        self._advance(len(panel))
-
-    def _advance(self, rows: int) -> None:
-        self._end += rows
+        self.newest_ms = int(panel.open_ms[-1])
+        self._end = len(panel)
         self._start = max(0, self._end - self.capacity)
-        self.newest_ms += rows * self.interval_ms

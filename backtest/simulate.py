@@ -1,0 +1,180 @@
+"""The historical pump: a panel's slices through the very engine of the daemon, as fast as they can be decided.
+
+Time      the event's own. A slice is known `slice_ms` after its close, a forecast `forecast_ms` later.
+Fills     an order reaches the exchange after its latency and meets the open of the candle that is running then: the
+          first price known after the decision, moved against us by spread and slippage (bot/core/fills.py). In a
+          candle without a trade nothing fills.
+Forecasts come from a table made ahead, since none depends on an order; the engine asks and is answered as live.
+Equal     the same panel, settings and forecasts give the same commands: `digest` is a hash of orders and fills.
+"""
+
+from collections import Counter
+from decimal import Decimal
+
+import numpy as np
+from msgspec import Struct
+
+from bot.core.commands import AnyCommand, Cancel, Confirm, Fetch, Infer, Note, Query, Submit, WakeAt
+from bot.core.engine import Engine, Setup, capacity
+from bot.core.events import (
+    AnyEvent,
+    Confirmed,
+    Filled,
+    Forecast,
+    Forecasted,
+    History,
+    Reconciled,
+    Report,
+    SliceClosed,
+    Wake,
+)
+from bot.core.fills import FillModel
+from bot.core.market import Floats, Instrument, LastPrice, Panel
+from bot.core.memory import genesis
+from bot.core.paper import PaperExchange
+from bot.core.snapshot import Order
+from bot.core.strategy import Strategy
+from bot.core.window import PanelWindow
+from bot.edge.digest import Digest
+
+
+class Delays(Struct, frozen=True):
+    """What passes between the market and us, in milliseconds."""
+
+    slice_ms: int = 500
+    forecast_ms: int = 100
+    latency_ms: int = 150
+
+
+class Forecasts(Struct, frozen=True, eq=False):
+    """A model's answers for every slice of a panel: `returns` [T, N] and what goes with all of them."""
+
+    returns: Floats
+    gain: Floats | None = None
+
+
+class Venue(Struct, frozen=True):
+    """The exchange a replay trades on: its rules, what trading costs there, and how long everything takes."""
+
+    instruments: tuple[Instrument, ...]
+    fills: FillModel
+    delays: Delays
+
+
+class Replay:
+    """One run of a strategy over a panel: rows before `first` are history, the others are decided."""
+
+    def __init__(
+        self,
+        panel: Panel,
+        first: int,
+        setup: Setup,
+        strategy: Strategy,
+        venue: Venue,
+        cash: Decimal,
+        forecasts: Forecasts | None = None,
+    ) -> None:
+        if not 0 < first < len(panel):
+            raise ValueError(f"a replay of {len(panel)} slices cannot begin at {first}")
+        self.panel = panel
+        self.first = first
+        self.digest = Digest()
+        self.notes: Counter[str] = Counter()
+        self.orders: dict[str, Order] = {}
+        self.fills: list[Filled] = []
+        window = PanelWindow(panel, capacity(setup, strategy), strategy.wants_forecast)
+        self.engine = Engine(setup, strategy, window)
+        self._delays = venue.delays
+        self._forecasts = forecasts
+        self._exchange = PaperExchange(
+            venue.instruments, venue.fills, venue.delays.latency_ms, {setup.quote_asset: cash}
+        )
+        self._confirms: list[str] = []
+        self._at = {symbol: at for at, symbol in enumerate(panel.symbols)}
+        self._ready_ms = self._wake_ms = 0
+        self._open_ms = panel.open_ms.tolist()
+        self._equity: list[float] = []
+        self._cash: list[Decimal] = []
+        began_ms = self._open_ms[first]
+        self._tell(Reconciled(genesis(setup, 1, cash, venue.instruments)), began_ms)
+        self._tell(History(panel.rows(0, first)), began_ms)
+
+    def run(self) -> None:
+        """Decides every slice, one by one."""
+        for row in range(self.first, len(self.panel)):
+            self._play(row)
+
+    def _play(self, row: int) -> None:
+        """One candle's time: orders meet its open, and at its close its slice is decided."""
+        engine = self.engine
+        if self._exchange.waiting or self._confirms:
+            self._meet(row)
+        now_ms = self._open_ms[row] + self.panel.interval_ms + self._delays.slice_ms
+        if self._wake_ms and self._wake_ms <= now_ms:
+            wake_ms, self._wake_ms = self._wake_ms, 0
+            if engine.orders.live:
+                self._tell(Wake(), wake_ms)
+        commands = engine.handle(SliceClosed(self.panel.slice(row)), now_ms)
+        if commands:
+            self._act(commands, now_ms)
+        self._equity.append(engine.equity)
+        self._cash.append(engine.ledger.cash)
+
+    def _meet(self, row: int) -> None:
+        """What waits at the exchange meets the open of this candle, where anything was traded."""
+        panel, open_ms = self.panel, self._open_ms[row]
+        for symbol in self._confirms:
+            price = float(panel.open[row, self._at[symbol]])
+            if np.isfinite(price):
+                self._tell(Confirmed(symbol, price), open_ms)
+        self._confirms.clear()
+        time_ms = max(open_ms, self._ready_ms)
+        if time_ms >= open_ms + panel.interval_ms:
+            return
+        for symbol in tuple(self._exchange.waiting):
+            at = self._at[symbol]
+            if panel.present[row, at]:
+                last = LastPrice(symbol, time_ms, float(panel.open[row, at]))
+                self._report(self._exchange.last_price(last), time_ms)
+
+    def _tell(self, event: AnyEvent, now_ms: int) -> None:
+        self._act(self.engine.handle(event, now_ms), now_ms)
+
+    def _act(self, commands: list[AnyCommand], now_ms: int) -> None:
+        for command in commands:
+            match command:
+                case Infer(open_ms):
+                    self._answer(open_ms, now_ms + self._delays.forecast_ms)
+                case Submit(order):
+                    self.digest.wished(command)
+                    self._ready_ms = now_ms + self._delays.latency_ms
+                    self._report(self._exchange.submit(order, now_ms), now_ms)
+                case Cancel(client_id):
+                    self.digest.wished(command)
+                    self._report(self._exchange.cancel(client_id), now_ms)
+                case Query(client_id):
+                    self._report(self._exchange.query(client_id, now_ms), now_ms)
+                case Confirm(symbol):
+                    self._confirms.append(symbol)  # the book is asked after the close: the next open tells
+                case WakeAt(time_ms):
+                    self._wake_ms = time_ms
+                case Note(code):
+                    self.notes[code] += 1
+                case Fetch():
+                    raise AssertionError("aligned history has no stragglers to ask for")
+
+    def _answer(self, open_ms: int, now_ms: int) -> None:
+        """The forecast of the newest slice."""
+        assert self._forecasts is not None, "a strategy that wants forecasts was replayed without any"
+        returns = self._forecasts.returns[(open_ms - self._open_ms[0]) // self.panel.interval_ms]
+        self._tell(Forecasted(Forecast(open_ms, returns, None, self._forecasts.gain), 0.0), now_ms)
+
+    def _report(self, reports: list[Report], now_ms: int) -> None:
+        for report in reports:
+            self.digest.happened(report)
+            if isinstance(report, Filled):
+                self.fills.append(report)
+            self._tell(report, now_ms)
+            order = self.engine.orders.get(report.client_id)
+            if order is not None and order.final:
+                self.orders[order.client_id] = order
