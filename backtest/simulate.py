@@ -29,13 +29,17 @@ from bot.core.events import (
     Wake,
 )
 from bot.core.fills import FillModel
-from bot.core.market import Floats, Instrument, LastPrice, Panel
+from bot.core.market import Floats, Instrument, LastPrice, Panel, returns_of
 from bot.core.memory import genesis
 from bot.core.paper import PaperExchange
 from bot.core.snapshot import Order
-from bot.core.strategy import Strategy
+from bot.core.strategy import Block, Sparing, Strategy
+from bot.core.stretch import pass_over, same_day
 from bot.core.window import PanelWindow
 from bot.edge.digest import Digest
+
+BLOCK = 512
+STRETCH_MIN = 2
 
 
 class Delays(Struct, frozen=True):
@@ -93,16 +97,61 @@ class Replay:
         self._at = {symbol: at for at, symbol in enumerate(panel.symbols)}
         self._ready_ms = self._wake_ms = 0
         self._open_ms = panel.open_ms.tolist()
-        self._equity: list[float] = []
-        self._cash: list[Decimal] = []
+        self.equity: list[float] = []
+        self.cash: list[Decimal] = []
         began_ms = self._open_ms[first]
         self._tell(Reconciled(genesis(setup, 1, cash, venue.instruments)), began_ms)
         self._tell(History(panel.rows(0, first)), began_ms)
+        assert isinstance(self.engine.window, PanelWindow)
+        self._window = self.engine.window
 
     def run(self) -> None:
         """Decides every slice, one by one."""
         for row in range(self.first, len(self.panel)):
             self._play(row)
+
+    def run_skipping(self) -> None:
+        """The same, passing over the stretches of slices in which nothing can happen."""
+        strategy = self.engine.strategy
+        assert isinstance(strategy, Sparing), "this strategy cannot tell where it is quiet"
+        row = self.first
+        for first in range(self.first, len(self.panel), BLOCK):
+            stop = min(first + BLOCK, len(self.panel))
+            busy = self._busy(strategy, first, stop)
+            busy.append(stop)
+            at = 0
+            while row < stop:
+                while busy[at] < row:
+                    at += 1
+                if busy[at] - row >= STRETCH_MIN and self._may_pass():
+                    row += self._pass(row, busy[at])
+                if row < stop:
+                    self._play(row)
+                    row += 1
+
+    def _busy(self, strategy: Sparing, first: int, stop: int) -> list[int]:
+        """The rows of these that must be decided one by one."""
+        returns, real = returns_of(self.panel.close[first - 1 : stop], self.panel.present[first - 1 : stop])
+        inferred = self._forecasts.returns[first:stop] if self._forecasts else None
+        quiet = strategy.quiet(Block(returns[1:], real[1:], inferred))
+        steady = self._window.steady_rows(self.engine.setup.limits.price_jump_max)[first:stop]
+        if inferred is not None:
+            quiet &= np.isfinite(inferred).any(axis=1)  # a forecast that fails is an event
+        return [first + int(at) for at in np.flatnonzero(~(quiet & np.array(steady)))]
+
+    def _may_pass(self) -> bool:
+        return not (self._exchange.waiting or self._confirms) and self.engine.idle
+
+    def _pass(self, row: int, stop: int) -> int:
+        """Passes over slices before `stop`; how many."""
+        interval_ms = self.panel.interval_ms
+        now_ms = self._open_ms[row] + interval_ms + self._delays.slice_ms
+        slices = min(stop - row, same_day(now_ms, interval_ms))
+        inferred = self._forecasts.returns[row : row + slices] if self._forecasts else None
+        equity = pass_over(self.engine, self._window, slices, now_ms, inferred)
+        self.equity += equity.tolist()
+        self.cash += [self.engine.ledger.cash] * len(equity)
+        return len(equity)
 
     def _play(self, row: int) -> None:
         """One candle's time: orders meet its open, and at its close its slice is decided."""
@@ -117,8 +166,8 @@ class Replay:
         commands = engine.handle(SliceClosed(self.panel.slice(row)), now_ms)
         if commands:
             self._act(commands, now_ms)
-        self._equity.append(engine.equity)
-        self._cash.append(engine.ledger.cash)
+        self.equity.append(engine.equity)
+        self.cash.append(engine.ledger.cash)
 
     def _meet(self, row: int) -> None:
         """What waits at the exchange meets the open of this candle, where anything was traded."""

@@ -184,6 +184,86 @@ def evaluate(model: Path, candles: Path, as_json: bool) -> None:
     say(result, as_json, table(result))
 
 
+@main.group()
+def data() -> None:
+    """Look into a candle store, check it, fill and empty it, make longer candles."""
+
+
+@data.command("list", cls=Verb)
+@click.argument("folder", type=click.Path(path_type=Path))
+@as_json
+def list_(folder: Path, as_json: bool) -> None:
+    """Every series of a candle store: range, candles, gaps.
+
+    Example: lacuna data list candles
+    """
+    from bot.data import list_series, table
+
+    result = list_series(folder)
+    say(result, as_json, table(result))
+
+
+@data.command(cls=Verb)
+@click.argument("folder", type=click.Path(path_type=Path))
+@as_json
+def verify(folder: Path, as_json: bool) -> None:
+    """Duplicates, holes, off-grid times, impossible candles, changed files: a line each, and exit 1.
+
+    A hole is a break nobody ever asked the exchange about; where it was asked and had no candle, that is its own gap.
+
+    Example: lacuna data verify candles
+    """
+    from bot.data import verify_store
+
+    result = verify_store(folder)
+    lines = [one["problem"] for one in result["problems"]]
+    say(result, as_json, "\n".join(lines) or f"{result['series']} series, nothing wrong")
+    sys.exit(1 if lines else 0)
+
+
+exchange_name = click.option("--exchange", help="The exchange, as the store's folder is called: binance.")
+
+
+@data.command(cls=Verb)
+@click.argument("origin", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@exchange_name
+@click.option("--timeframe", help="Which of a store's timeframes to write out: 1m.")
+@click.option("--symbol", "symbols", multiple=True, metavar="BTC/USDT", help="Only this one; may be repeated.")
+@as_json
+def convert(
+    origin: Path, target: Path, exchange: str | None, timeframe: str | None, symbols: tuple[str, ...], as_json: bool
+) -> None:
+    """A folder of SYMBOL.parquet files, or a table of closes, into a candle store; or a store into such files.
+
+    \b
+    Example: lacuna data convert ../candles store --exchange binance
+             lacuna data convert store files --exchange binance --timeframe 1m
+    """
+    from bot.data import convert as convert_candles
+
+    say(convert_candles(origin, target, symbols or None, exchange, timeframe), as_json)
+
+
+@data.command(cls=Verb)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("timeframe")
+@click.option("--from", "shorter", help="The timeframe to make it from; without it the shortest that fits.")
+@exchange_name
+@as_json
+def resample(folder: Path, timeframe: str, shorter: str | None, exchange: str | None, as_json: bool) -> None:
+    """5m, 15m, 1h or 1d candles from shorter ones in a store, beside them. They replace what is there.
+
+    First open, highest high, lowest low, last close, sums. A candle with absent parts is made of the others if one of
+    them traded, and is counted as partial; else it is left out, and so is one that reaches beyond what was fetched.
+
+    Example: lacuna data resample candles 1h
+    """
+    from bot.data import resample_store
+
+    say(resample_store(folder, timeframe, shorter, exchange), as_json)
+
+
 @main.command(cls=Verb)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--session", type=int, help="One session; without it all of them.")

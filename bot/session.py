@@ -108,7 +108,9 @@ def continue_from(
     lost = [held.symbol for held in past.holdings if held.symbol not in setup.symbols]
     if lost:
         raise BadConfiguration([f"market.symbols: {', '.join(lost)} is held: keep it in until it is sold"])
-    past = replace(past, session=session, instruments=instruments, interval_ms=setup.interval_ms)
+    past = replace(
+        past, session=session, instruments=instruments, interval_ms=setup.interval_ms, assembly=None, streaks=None
+    )
     if past.symbols == setup.symbols:
         return past
     fresh = genesis(setup, session, cash, instruments)

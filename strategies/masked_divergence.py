@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
 from bot.core.market import Floats, Integers, Mask
-from bot.core.strategy import View
+from bot.core.strategy import Block, View
 
 RECENT = 20
 
@@ -115,6 +115,13 @@ class MaskedDivergence:
         exits = held & old_enough & (toward < s.z_exit)
         targets[exits] = 0.0
         return targets
+
+    def quiet(self, block: Block) -> Mask:
+        """Where [T] no coin strays by more than the threshold. The z-score needs its own past: never quiet."""
+        if self.settings.entry == "zscore" or block.inferred is None:
+            return np.zeros(len(block.returns), dtype=np.bool_)
+        strays = np.abs(block.inferred - block.returns) > self.settings.divergence_threshold
+        return np.logical_not((strays & block.real).any(axis=1))
 
     def explain(self, view: View, at: int) -> str:
         """The divergence in percent, and what it was held against."""

@@ -495,6 +495,12 @@ class Engine:
         self._doubted = ((last > mark * jump) | (last * jump < mark)) & (mark > 0)
         self.ledger.mark = np.where(np.isfinite(last) & ~self._doubted, last, mark)
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is amiss, held back or under way, and the window is long enough: slices may be passed over."""
+        quiet = not (self._amiss or self.risk.causes or self.orders.live or self.failed_forecasts)
+        return quiet and len(self.window) >= self.strategy.warmup
+
     def portfolio(self) -> Portfolio:
         """What is owned now, as arrays."""
         ledger = self.ledger

@@ -123,6 +123,14 @@ class Ledger:
             return float(self.cash)
         return float(self.cash) + float(self.quantity.dot(self.mark))
 
+    def equities(self, mark: Floats) -> Floats:
+        """The equity [S] at each row of marks [S, N], every digit as `equity` has it."""
+        cash = float(self.cash)
+        if not self.holdings:
+            return np.full(len(mark), cash)
+        worth: Floats = cash + np.vecdot(mark, self.quantity)
+        return worth
+
     def balance_error(self) -> Decimal:
         """What the invariant is off by: zero."""
         cost = ZERO

@@ -186,6 +186,21 @@ class Risk:
             text = f"today's loss {loss:.2%} is above risk.daily_loss_max {limits.daily_loss_max:.2%}"
             self.trip(Cause("daily_loss", Level.NO_ENTRIES, text, latched=True))
 
+    def before_a_limit(self, equity: Floats) -> int:
+        """The slices of one day, out of these equities [S], before the first at which a loss limit is reached."""
+        limits = self.limits
+        peak = np.maximum(np.maximum.accumulate(equity), self.equity_peak)
+        floor = np.maximum(peak * (1 - limits.drawdown_max), self.equity_day_start * (1 - limits.daily_loss_max))
+        below = equity < floor
+        return int(below.argmax()) if below.any() else len(equity)
+
+    def pass_over(self, slices: int, equity_max: float) -> None:
+        """Slices of the same day in which nothing happened."""
+        self.slices += slices
+        if equity_max > self.equity_peak:
+            self.equity_peak = equity_max
+            self._set_floor()
+
     def _set_floor(self) -> None:
         """The equity below which a limit has been reached."""
         limits = self.limits

@@ -1,12 +1,12 @@
 """What a strategy sees and what it answers: one method, the same view gives the same answer."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from bot.core.events import Forecast
-from bot.core.market import Floats, Integers
+from bot.core.market import Floats, Integers, Mask
 from bot.core.window import Past
 
 
@@ -48,6 +48,26 @@ class View:
         if self._portfolio is None:
             self._portfolio = self._own()
         return self._portfolio
+
+
+class Block(msgspec.Struct, frozen=True, eq=False):
+    """T consecutive slices of N symbols at once, all of them closed and forecast.
+
+    `returns` [T, N] and where they are `real`; `inferred` [T, N], None where the strategy wants no forecasts.
+    """
+
+    returns: Floats
+    real: Mask
+    inferred: Floats | None
+
+
+@runtime_checkable
+class Sparing(Protocol):
+    """A strategy that can tell for many slices at once where it has nothing to say."""
+
+    def quiet(self, block: Block) -> Mask:
+        """Where [T] it would certainly have no opinion on any coin, whatever is held. Saying False is always right."""
+        ...
 
 
 class Strategy(Protocol):

@@ -234,10 +234,7 @@ class PanelWindow(Past):
         return PanelWindow(self._panel, self.capacity, self._keeps_inferred)
 
     def steady(self, jump_max: float) -> bool:
-        if jump_max != self._jump_max:
-            self._jump_max = jump_max
-            self._steady = [False, *_steady(self._panel.close, jump_max).tolist()]
-        return self._steady[self._end - 1]
+        return self.steady_rows(jump_max)[self._end - 1]
 
     def push(self, latest: Slice) -> None:
         if latest.open_ms != self.newest_ms + self.interval_ms:
@@ -246,6 +243,25 @@ class PanelWindow(Past):
         self._end = end = self._end + 1
         if end > self.capacity:
             self._start = end - self.capacity
+
+    def ahead(self, rows: int) -> Floats:
+        """The closes [S, N] of the rows to come, for whoever passes over them at once."""
+        return self._panel.close[self._end : self._end + rows]
+
+    def steady_rows(self, jump_max: float) -> list[bool]:
+        """`steady` for every row [T] of the panel."""
+        if jump_max != self._jump_max:
+            self._jump_max = jump_max
+            self._steady = [False, *_steady(self._panel.close, jump_max).tolist()]
+        return self._steady
+
+    def advance(self, rows: int, inferred: Floats | None) -> None:
+        """Makes the row `rows` further on the newest; `inferred` are theirs [rows, N]."""
+        if inferred is not None:
+            self._inferred[self._end : self._end + rows] = inferred
+        self._end += rows
+        self._start = max(0, self._end - self.capacity)
+        self.newest_ms += rows * self.interval_ms
 
     def fill(self, panel: Panel) -> None:
         """The history is the panel's own first rows."""

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.market import FIELDS, MINUTE_MS
-from bot.edge.candles import BadCandles, covered, load_panel
+from bot.core.market import FIELDS, MINUTE_MS, Panel
+from bot.edge.candle_store import CandleStore
+from bot.edge.candles import BadCandles, check_holes, covered, load_panel, store_panel
+from bot.simulator.synthetic import synthetic_panel
 
 START_MS = 1_700_000_040_000
 DATA = Path("../shared/data")
@@ -183,6 +185,101 @@ def test_one_candle_has_no_interval(tmp_path: Path) -> None:
     write(tmp_path / "BTCUSDT.parquet", candles([0], [1.0]))
     with pytest.raises(BadCandles, match="interval"):
         load_panel(tmp_path)
+
+
+def test_a_range_outside_says_what_is_there(folder: Path) -> None:
+    """A bound before the first or after the last candle is refused, with the range there is: nothing is cut in silence."""
+    for start_ms, stop_ms in (
+        (START_MS - MINUTE_MS, None),
+        (None, START_MS + 6 * MINUTE_MS),
+        (opens(3)[0], opens(3)[0]),
+    ):
+        with pytest.raises(BadCandles, match="only from 2023-11-14 22:14 to before 2023-11-14 22:19"):
+            load_panel(folder, None, start_ms, stop_ms)
+    with pytest.raises(BadCandles, match="before 1700000040000000 ms"):
+        load_panel(folder, None, None, START_MS * 1000)
+
+
+@pytest.fixture
+def store(tmp_path: Path, folder: Path) -> Path:
+    """The folder's candles as binance/1m of a store."""
+    with CandleStore(tmp_path / "store") as store:
+        store_panel(load_panel(folder), store, "binance")
+    return tmp_path / "store"
+
+
+def test_a_panel_comes_back_from_the_store(folder: Path, store: Path) -> None:
+    """All of it: prices, volumes, what is absent and what did not trade; of the store, its exchange or timeframe."""
+    for where in (store, store / "binance", store / "binance" / "1m"):
+        assert_same(load_panel(where), load_panel(folder))
+    assert_same(load_panel(store, ["ETH/USDT"], *opens(1, 3)), load_panel(folder, ["ETH/USDT"], *opens(1, 3)))
+
+
+@given(st.sets(st.integers(0, 40), max_size=12), st.integers(0, 40), st.integers(0, 40))
+def test_a_range_begins_and_ends_at_candles(
+    tmp_path_factory: pytest.TempPathFactory, absent: set[int], start: int, stop: int
+) -> None:
+    """Whatever is absent, a panel goes from the first to the last candle in the range, from store and from files alike."""
+    folder = tmp_path_factory.mktemp("range")
+    there = sorted(({*range(41)} - absent) | {0, 40})
+    write(folder / "BTCUSDT.parquet", candles(there, [float(minute + 1) for minute in there]))
+    write(folder / "ETHUSDT.parquet", candles([10, 11], [1.0, 2.0]))
+    with CandleStore(folder / "store") as store:
+        store_panel(load_panel(folder, ["BTCUSDT"]), store, "binance")
+    inside = [minute for minute in there if start <= minute < stop]
+    for where in (folder, folder / "store"):
+        if not inside:
+            with pytest.raises(BadCandles, match="no candles from"):
+                load_panel(where, ["BTCUSDT"], *opens(start, stop))
+            continue
+        panel = load_panel(where, ["BTCUSDT"], *opens(start, stop))
+        found = panel.open_ms[np.isfinite(panel.close[:, 0])].tolist()
+        assert found == opens(*inside) and panel.open_ms[[0, -1]].tolist() == [found[0], found[-1]]
+
+
+def test_a_store_of_several_asks_which(folder: Path, store: Path) -> None:
+    """Exchange and timeframe choose, by name or by sub-folder; without them the choice is listed."""
+    with CandleStore(store) as other:
+        store_panel(load_panel(folder), other, "bybit")
+    for (exchange, timeframe), says in (
+        ((None, None), "several series of candles: choose exchange and timeframe from binance/1m, bybit/1m"),
+        (("kraken", None), "no kraken/any"),
+        (("binance", "1h"), "no binance/1h"),
+    ):
+        with pytest.raises(BadCandles, match=says):
+            load_panel(store, exchange=exchange, timeframe=timeframe)
+    assert_same(load_panel(store, exchange="bybit"), load_panel(store / "bybit"))
+    with pytest.raises(BadCandles, match="no candle store"):
+        load_panel(folder, exchange="binance")
+    with pytest.raises(BadCandles, match="one series of a candle store"):
+        load_panel(store / "binance" / "1m" / "BTCUSDT")
+    with pytest.raises(BadCandles, match="no candles of SOL/USDT"):
+        load_panel(store, ["SOL/USDT"], exchange="bybit")
+
+
+def test_many_symbols_in_two_threads(tmp_path: Path) -> None:
+    """More symbols than are written at a time, with candles of their own: each in its column."""
+    made = synthetic_panel(19, 60)
+    with CandleStore(tmp_path) as store:
+        store_panel(made, store, "synthetic")
+    found = load_panel(tmp_path)
+    assert found.symbols == tuple(sorted(made.symbols)) and found.close.flags.c_contiguous
+    assert_same(found, made.of(found.symbols))
+
+
+def assert_same(one: Panel, two: Panel) -> None:
+    assert (one.symbols, one.interval_ms) == (two.symbols, two.interval_ms)
+    for name in ("open_ms", *FIELDS, "present"):
+        assert np.array_equal(getattr(one, name), getattr(two, name), equal_nan=name in FIELDS), name
+
+
+def test_a_long_hole_is_refused_by_name(folder: Path) -> None:
+    """The coin, where it breaks off and goes on, and how long; not what lies before its first and after its last."""
+    panel = load_panel(folder)
+    check_holes(panel, MINUTE_MS)
+    with pytest.raises(BadCandles, match="ETH/USDT has no candles from 2023-11-14 22:17 to before 2023-11-14 22:18"):
+        check_holes(panel, MINUTE_MS - 1)
+    check_holes(panel.of(("BTC/USDT",)), 0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,92 @@
+"""What all the figures come to, in one plain sentence.
+
+Skill     is claimed when the deflated Sharpe ratio is at least SURE and at most 1 - SURE of random entries did better.
+Bad luck  does not explain a loss when the ratio is above 0 with a probability of at most 1 - SURE.
+Too short under TRIPS_MIN round trips or DAYS_MIN days nothing is claimed at all.
+Everything between is "not distinguishable from luck".
+"""
+
+from backtest.statistics import DAY_MS, Costs, Hold, Luck, Performance, RandomEntries, RoundTrips
+
+SURE = 0.95
+TRIPS_MIN = 30
+DAYS_MIN = 30.0
+
+
+def verdict(
+    performance: Performance,
+    trips: RoundTrips,
+    costs: Costs,
+    luck: Luck,
+    hold: Hold | None,
+    entries: RandomEntries | None,
+    span_ms: int,
+) -> str:
+    """The sentence."""
+    days = span_ms / DAY_MS
+    if not trips.count and not trips.open:
+        return f"Nothing was traded in {_days(days)}: there is nothing to judge."
+    total = performance.total_return
+    word = "Earned" if total > 0.0 else "Lost"
+    earned = f"{word} {_share(abs(total))} in {_days(days)}"
+    beside = [part for part in (_to_hold(total, hold), _to_random(entries)) if part]
+    return f"{', '.join([earned, *beside])}: {_judged(performance, trips, costs, luck, entries, days)}."
+
+
+def _to_hold(total: float, hold: Hold | None) -> str:
+    if hold is None:
+        return ""
+    other = hold.performance.total_return
+    word = "more" if total > other else "less"
+    return f"{_share(abs(total - other))} {word} than holding the {hold.coins} coins"
+
+
+def _to_random(entries: RandomEntries | None) -> str:
+    if entries is None:
+        return ""
+    return f"{_share(1.0 - entries.better)} of random entries with the same holding times and costs did no better"
+
+
+def _judged(
+    performance: Performance, trips: RoundTrips, costs: Costs, luck: Luck, entries: RandomEntries | None, days: float
+) -> str:
+    few = _too_few(trips, days)
+    if few:
+        return f"not distinguishable from luck, {few}"
+    if performance.total_return <= 0.0:
+        return _loss(costs, luck)
+    deflated, better = luck.deflated_sharpe, entries.better if entries else None
+    if deflated is None or better is None:
+        return "not distinguishable from luck"
+    tried = "1 trial" if luck.trials == 1 else f"{luck.trials} trials"
+    sure = f"the Sharpe ratio is above what chance gives the best of {tried} with a probability of {_share(deflated)}"
+    if deflated >= SURE and better <= 1.0 - SURE:
+        return f"more than luck explains, {sure}"
+    return f"not distinguishable from luck, {sure}"
+
+
+def _too_few(trips: RoundTrips, days: float) -> str:
+    few = []
+    if trips.count < TRIPS_MIN:
+        few.append(f"with {trips.count} round trips where {TRIPS_MIN} would be the least")
+    if days < DAYS_MIN:
+        few.append(f"over {_days(days)} where {DAYS_MIN:g} would be the least")
+    return " and ".join(few)
+
+
+def _loss(costs: Costs, luck: Luck) -> str:
+    probable = luck.probabilistic_sharpe
+    if probable is None or probable > 1.0 - SURE:
+        return "not distinguishable from luck"
+    if costs.break_even_fee is not None and 0.0 < costs.break_even_fee < costs.fee:
+        least = f"{costs.break_even_fee:.4%} a side"
+        return f"a loss that is not bad luck, the fees ate what was earned before them, which would pay for {least}"
+    return "a loss that is not bad luck, it would have been one without fees too"
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}"
+
+
+def _days(days: float) -> str:
+    return f"{days:.0f} days" if days >= 2.0 else f"{days * 24.0:.1f} hours"

@@ -1,0 +1,78 @@
+"""The trial ledger: counts what was tried, once, whoever tried it."""
+
+import sqlite3
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from backtest.trials import Trial, Trials, TrialsUnusable
+
+
+def trial(number: float, family: str = "hold", data: str = "d1", sharpe: float | None = 0.5) -> Trial:
+    return Trial(family, data, {"a": number, "b": {"c": [1, 2]}}, sharpe, 100, "digest", 1_000)
+
+
+def _try_many(job: tuple[Path, int]) -> int:
+    """One process: its own 20 settings and 10 that all processes share."""
+    path, worker = job
+    ledger = Trials(path)
+    new = [ledger.add(trial(1_000 * worker + number)) for number in range(20)]
+    new += [ledger.add(trial(-1 - number)) for number in range(10)]
+    ledger.close()
+    return sum(new)
+
+
+def test_the_same_settings_again_are_no_new_trial(tmp_path: Path) -> None:
+    """Another setting, another family and other data are new; the same in another order is not."""
+    ledger = Trials(tmp_path / "deep" / "trials.sqlite")
+    assert ledger.add(trial(1))
+    assert not ledger.add(trial(1, sharpe=9.0))
+    again = Trial("hold", "d1", {"b": {"c": [1, 2]}, "a": 1}, 0.5, 100, "other", 2_000)
+    assert not ledger.add(again)
+    assert ledger.add(trial(2))
+    assert ledger.add(trial(1, family="masked"))
+    assert ledger.add(trial(1, data="d2"))
+
+
+def test_others_are_of_the_same_family_and_data(tmp_path: Path) -> None:
+    """Of four trials of two families on two histories one is another of the first; one without a ratio counts too."""
+    ledger = Trials(tmp_path / "trials.sqlite")
+    for one in (trial(1), trial(2, sharpe=None), trial(3, family="masked"), trial(4, data="d2")):
+        ledger.add(one)
+    assert ledger.others(trial(1)) == [None]
+    assert sorted(ledger.others(trial(9)), key=str) == [0.5, None]
+    ledger.close()
+    assert Trials(tmp_path / "trials.sqlite").others(trial(2)) == [0.5]
+
+
+def test_several_processes_count_together(tmp_path: Path) -> None:
+    """Four processes with 20 settings each and 10 in common: 90 trials, each new to exactly one of them."""
+    path = tmp_path / "trials.sqlite"
+    with ProcessPoolExecutor(4, get_context("spawn")) as pool:
+        new = list(pool.map(_try_many, [(path, worker) for worker in range(4)]))
+    assert sum(new) == 90
+    assert len(Trials(path).others(trial(-99))) == 90
+
+
+def test_what_is_no_ledger_is_refused_by_name(tmp_path: Path) -> None:
+    """A file that is something else, and a folder, end with a sentence and exit code 74; the file is left as it was."""
+    foreign = tmp_path / "notes.txt"
+    foreign.write_text("not a database, and long enough to be read as a header of one" * 10)
+    with pytest.raises(TrialsUnusable, match=r"notes\.txt") as refused:
+        Trials(foreign)
+    assert refused.value.exit_code == 74
+    assert foreign.read_text().startswith("not a database")
+    with pytest.raises(TrialsUnusable):
+        Trials(tmp_path)
+
+
+def test_a_table_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    """A database with another table of that name is not written to."""
+    path = tmp_path / "other.sqlite"
+    base = sqlite3.connect(path)
+    base.execute("create table trials (what text)")
+    base.commit()
+    with pytest.raises(TrialsUnusable):
+        Trials(path)

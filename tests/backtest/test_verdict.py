@@ -1,0 +1,88 @@
+"""The verdict: claims skill only where there is some, and says luck everywhere else."""
+
+import re
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from backtest.curve import performance
+from backtest.statistics import DAY_MS, Costs, Hold, Luck, RandomEntries, RoundTrips
+from backtest.verdict import verdict
+
+TRIPS = RoundTrips(100, 0, 60, 0.6, 1.5, 1.0, 0.01, 5.0, -4.0, 60_000.0)
+COSTS = Costs(0.001, 10.0, 1.0, 10_000.0, 10.0, 40.0, 0.002)
+LUCK = Luck("day", 90, 3.0, 0.0, 3.0, 4, 1.0, 0.999, 0.99, 2.0, 2_000, None, None, None, None)
+ENTRIES = RandomEntries(1_000, -0.1, -0.2, 0.05, 0.01)
+
+
+def sentence(
+    total: float = 0.2,
+    trips: RoundTrips = TRIPS,
+    costs: Costs = COSTS,
+    luck: Luck = LUCK,
+    entries: RandomEntries | None = ENTRIES,
+    days: int = 90,
+) -> str:
+    equity, times = np.array([100.0, 100.0 * (1 + total)]), np.array([0, days * DAY_MS])
+    own = performance(equity, 100.0, times, DAY_MS)
+    other = np.array([100.0, 110.0])
+    held = Hold(3, performance(other, 100.0, times, DAY_MS), other)
+    return verdict(own, trips, costs, luck, held, entries, days * DAY_MS)
+
+
+def test_skill_is_said_with_everything_it_stands_beside() -> None:
+    """Earned or lost, against hold, against random entries, and the trials that were needed."""
+    assert sentence() == (
+        "Earned 20.0% in 90 days, 10.0% more than holding the 3 coins, 99.0% of random entries with the same holding "
+        "times and costs did no better: more than luck explains, the Sharpe ratio is above what chance gives the best "
+        "of 4 trials with a probability of 99.0%."
+    )
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"luck": replace(LUCK, deflated_sharpe=0.94)},
+        {"luck": replace(LUCK, deflated_sharpe=None)},
+        {"entries": replace(ENTRIES, better=0.06)},
+        {"entries": None},
+        {"trips": replace(TRIPS, count=29)},
+        {"days": 29},
+        {"total": -0.01},
+    ],
+)
+def test_one_doubt_is_enough_for_luck(changed: dict[str, object]) -> None:
+    """A low deflated ratio, random entries as good, too few trips or days, a loss that may be chance: luck."""
+    assert "not distinguishable from luck" in sentence(**changed)  # type: ignore[arg-type]
+
+
+def test_too_few_trips_and_days_are_named() -> None:
+    """How many there were and how many it would take."""
+    said = sentence(trips=replace(TRIPS, count=3), days=5)
+    assert said.endswith(
+        "not distinguishable from luck, with 3 round trips where 30 would be the least and over 5 days where 30 "
+        "would be the least."
+    )
+
+
+def test_a_sure_loss_is_no_bad_luck() -> None:
+    """Where even the loss is significant the sentence says whether the fees or the decisions made it."""
+    sure = replace(LUCK, probabilistic_sharpe=0.001)
+    ate = sentence(-0.2, costs=replace(COSTS, break_even_fee=0.0002), luck=sure)
+    assert "not bad luck, the fees ate" in ate
+    assert "0.0200% a side" in ate
+    assert "without fees too" in sentence(-0.2, costs=replace(COSTS, break_even_fee=-0.0002), luck=sure)
+    assert "less than holding" in ate
+
+
+def test_nothing_traded_is_nothing_judged() -> None:
+    """No trips: no claim of any kind."""
+    none = replace(TRIPS, count=0)
+    assert sentence(0.0, trips=none, entries=None) == "Nothing was traded in 90 days: there is nothing to judge."
+
+
+def test_it_is_one_sentence() -> None:
+    """One full stop, at the end."""
+    for said in (sentence(), sentence(-0.1), sentence(days=1), sentence(trips=replace(TRIPS, count=0))):
+        assert len(re.findall(r"\.(?:\s|$)", said)) == 1
