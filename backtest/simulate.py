@@ -9,11 +9,13 @@ Equal     the same panel, settings and forecasts give the same commands: `digest
 """
 
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 
 import numpy as np
 from msgspec import Struct
 
+from backtest.forecasts import Forecasts
 from bot.core.commands import AnyCommand, Cancel, Confirm, Fetch, Infer, Note, Query, Submit, WakeAt
 from bot.core.engine import Engine, Setup, capacity
 from bot.core.events import (
@@ -22,6 +24,7 @@ from bot.core.events import (
     Filled,
     Forecast,
     Forecasted,
+    ForecastFailed,
     History,
     Reconciled,
     Report,
@@ -29,7 +32,7 @@ from bot.core.events import (
     Wake,
 )
 from bot.core.fills import FillModel
-from bot.core.market import Floats, Instrument, LastPrice, Panel, returns_of
+from bot.core.market import Instrument, LastPrice, Panel, returns_of
 from bot.core.memory import genesis
 from bot.core.paper import PaperExchange
 from bot.core.snapshot import Order
@@ -38,8 +41,14 @@ from bot.core.stretch import pass_over, same_day
 from bot.core.window import PanelWindow
 from bot.edge.digest import Digest
 
+Progress = Callable[[int, int], None]
+
 BLOCK = 512
 STRETCH_MIN = 2
+
+
+def nobody(done: int, of: int) -> None:
+    """Watches no progress."""
 
 
 class Delays(Struct, frozen=True):
@@ -48,13 +57,6 @@ class Delays(Struct, frozen=True):
     slice_ms: int = 500
     forecast_ms: int = 100
     latency_ms: int = 150
-
-
-class Forecasts(Struct, frozen=True, eq=False):
-    """A model's answers for every slice of a panel: `returns` [T, N] and what goes with all of them."""
-
-    returns: Floats
-    gain: Floats | None = None
 
 
 class Venue(Struct, frozen=True):
@@ -105,12 +107,14 @@ class Replay:
         assert isinstance(self.engine.window, PanelWindow)
         self._window = self.engine.window
 
-    def run(self) -> None:
-        """Decides every slice, one by one."""
-        for row in range(self.first, len(self.panel)):
-            self._play(row)
+    def run(self, progress: Progress = nobody) -> None:
+        """Decides every slice, one by one. `progress` is told the slices done, out of all."""
+        for first in range(self.first, len(self.panel), BLOCK):
+            for row in range(first, min(first + BLOCK, len(self.panel))):
+                self._play(row)
+            progress(len(self.equity), len(self.panel) - self.first)
 
-    def run_skipping(self) -> None:
+    def run_skipping(self, progress: Progress = nobody) -> None:
         """The same, passing over the stretches of slices in which nothing can happen."""
         strategy = self.engine.strategy
         assert isinstance(strategy, Sparing), "this strategy cannot tell where it is quiet"
@@ -128,6 +132,7 @@ class Replay:
                 if row < stop:
                     self._play(row)
                     row += 1
+            progress(row - self.first, len(self.panel) - self.first)
 
     def _busy(self, strategy: Sparing, first: int, stop: int) -> list[int]:
         """The rows of these that must be decided one by one."""
@@ -216,7 +221,10 @@ class Replay:
         """The forecast of the newest slice."""
         assert self._forecasts is not None, "a strategy that wants forecasts was replayed without any"
         returns = self._forecasts.returns[(open_ms - self._open_ms[0]) // self.panel.interval_ms]
-        self._tell(Forecasted(Forecast(open_ms, returns, None, self._forecasts.gain), 0.0), now_ms)
+        if np.isnan(returns).all():
+            self._tell(ForecastFailed(open_ms, "nothing was inferred"), now_ms)
+        else:
+            self._tell(Forecasted(Forecast(open_ms, returns, None, self._forecasts.gain), 0.0), now_ms)
 
     def _report(self, reports: list[Report], now_ms: int) -> None:
         for report in reports:

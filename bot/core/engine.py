@@ -102,8 +102,8 @@ class Engine:
         self.missing = np.ones(len(symbols), dtype=np.bool_)
         self._doubted = np.zeros(len(symbols), dtype=np.bool_)
         self._amiss = True
-        self._sellable = np.zeros(len(symbols))
-        self._notional_min = np.zeros(len(symbols))
+        self.sellable = np.zeros(len(symbols))
+        self.notional_min = np.zeros(len(symbols))
         self._stopping = False
         self.failed_forecasts = 0
         self._wake_ms = 0
@@ -325,8 +325,10 @@ class Engine:
         reasons = self.risk.stops(ledger.entry, ledger.high, ledger.mark)
         if self.risk.level is Level.REDUCE:
             reasons |= {int(at): "reduce" for at in np.nonzero(ledger.opened_ms)[0]}
-        # an exit is no surer than its price: the old mark of a coin in doubt proves nothing (fault F20)
-        reasons = {at: reason for at, reason in reasons.items() if not self._doubted[at]}
+        if reasons:
+            # dust cannot be sold, and an old mark in doubt proves nothing (faults O10, F20)
+            able = (self.sellable * ledger.mark >= self.notional_min) & ~self._doubted
+            reasons = {at: reason for at, reason in reasons.items() if able[at]}
         if not reasons:
             return
         targets = np.full(len(self.setup.symbols), np.nan)
@@ -447,7 +449,7 @@ class Engine:
         self.session, self.decided_ms = snapshot.session, snapshot.decided_ms
         self.orders_made = snapshot.orders_made
         self.instruments = snapshot.instruments
-        self._notional_min[:] = [float(instrument.notional_min) or TINY for instrument in snapshot.instruments]
+        self.notional_min[:] = [float(instrument.notional_min) or TINY for instrument in snapshot.instruments]
         ledger = self.ledger = Ledger(snapshot.symbols, snapshot.quote_asset, snapshot.cash_start)
         ledger.cash, ledger.realised = snapshot.cash, snapshot.realised
         ledger.fees, ledger.fees_value = dict(snapshot.fees), snapshot.fees_value
@@ -508,7 +510,7 @@ class Engine:
         weights = ledger.quantity * ledger.mark
         weights /= equity if equity > 0 else np.inf
         entry, high, opened_ms = ledger.entry, ledger.high, ledger.opened_ms
-        owned = self._sellable * ledger.mark >= self._notional_min
+        owned = self.sellable * ledger.mark >= self.notional_min
         if np.count_nonzero(owned) < len(ledger.holdings):  # dust: nothing an order could be made of (fault O10)
             weights[~owned] = 0.0
             entry, high = np.where(owned, entry, np.nan), np.where(owned, high, np.nan)
@@ -520,7 +522,7 @@ class Engine:
         at, held = self._at[symbol], self.ledger.holdings.get(symbol)
         instrument = self.instruments[at]
         sellable = instrument.floor_quantity(held.quantity) if held else Decimal(0)
-        self._sellable[at] = float(sellable) if sellable >= instrument.quantity_min else 0.0
+        self.sellable[at] = float(sellable) if sellable >= instrument.quantity_min else 0.0
 
     def _note(self, code: str, text: str, fault: str = "", symbol: str = "") -> None:
         self._out.append(Note(code, text, fault, symbol))

@@ -54,9 +54,10 @@ def _before_a_stop(engine: Engine, close: Floats) -> int:
     held = (ledger.opened_ms > 0).nonzero()[0]
     price, entry = close[:, held], ledger.entry[held]
     hit = np.zeros(len(close), dtype=np.bool_)
+    able = price * engine.sellable[held] >= engine.notional_min[held]  # dust cannot be sold
     if limits.stop_loss:
-        hit |= (price <= entry * (1 - limits.stop_loss)).any(axis=1)
+        hit |= (able & (price <= entry * (1 - limits.stop_loss))).any(axis=1)
     if limits.trailing_stop:
         high = np.maximum(np.maximum.accumulate(price, axis=0), ledger.high[held])
-        hit |= ((high > entry) & (price <= high * (1 - limits.trailing_stop))).any(axis=1)
+        hit |= (able & (high > entry) & (price <= high * (1 - limits.trailing_stop))).any(axis=1)
     return int(hit.argmax()) if hit.any() else len(close)

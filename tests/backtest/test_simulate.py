@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import astuple, replace
 
-from backtest.simulate import Delays, Forecasts, Replay, Venue
+from backtest.forecasts import Forecasts
+from backtest.simulate import Delays, Replay, Venue
 from bot.core.fills import FillModel
 from bot.core.market import MINUTE_MS, Floats, Panel, Side
 from bot.core.strategy import View

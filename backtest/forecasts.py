@@ -1,0 +1,68 @@
+"""Forecasts made ahead of a replay: none depends on an order, so all of a history is inferred at once, and kept.
+
+Kept    one file a model and history, `FOLDER/<model>-<history>.npy`: the inferred returns [T, N], NaN where unknown.
+        Both names are hashes of content, so nothing kept is ever stale; a damaged file is made again.
+Checked as a live answer is: nothing inferred, or a return beyond RETURN_MAX, makes a slice's forecast a failure.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+from msgspec import Struct
+
+from bot.core.market import Floats, Panel
+from bot.edge.forecaster import RETURN_MAX
+from models.model import BadModel, Model
+
+
+class Forecasts(Struct, frozen=True, eq=False):
+    """A model's answers for every slice of a panel: `returns` [T, N], and the `gain` [N] that goes with all of them.
+
+    A slice with no finite return at all has no forecast.
+    """
+
+    returns: Floats
+    gain: Floats | None = None
+
+
+def history_hash(panel: Panel) -> str:
+    """A name for what a panel holds: its universe, times, opens, closes and which candles traded."""
+    found = hashlib.blake2b(f"{panel.symbols} {panel.interval_ms}".encode(), digest_size=16)
+    for array in (panel.open_ms, panel.open, panel.close, panel.present):
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+def infer_ahead(model: Model, panel: Panel) -> Forecasts:
+    """All forecasts of a panel, from a model that starts with its first slice. BadModel for another universe."""
+    if model.symbols != panel.symbols or model.interval_ms != panel.interval_ms:
+        raise BadModel("the candles are not the model's: choose its coins, in its order, at its interval")
+    returns = model.infer_panel(panel)
+    absurd = (np.abs(returns) > RETURN_MAX).any(axis=1)
+    returns[absurd] = np.nan
+    return Forecasts(returns, model.infer().gain)
+
+
+def kept_ahead(model: Model, name: str, panel: Panel, history: str, folder: Path) -> Forecasts:
+    """The same, read from `folder` when it was made before. `name` and `history` are the hashes of model and panel."""
+    path = folder / f"{name[:16]}-{history[:16]}.npy"
+    returns = _read(path, panel.close.shape)
+    if returns is not None:
+        return Forecasts(returns, model.infer().gain)
+    made = infer_ahead(model, panel)
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(f".{os.getpid()}.part")
+    with fresh.open("wb") as file:
+        np.save(file, made.returns)
+    fresh.replace(path)
+    return made
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> Floats | None:
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.shape == shape and found.dtype == np.float64 else None
