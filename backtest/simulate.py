@@ -150,10 +150,10 @@ class Replay:
     def _pass(self, row: int, stop: int) -> int:
         """Passes over slices before `stop`; how many."""
         interval_ms = self.panel.interval_ms
-        now_ms = self._open_ms[row] + interval_ms + self._delays.slice_ms
-        slices = min(stop - row, same_day(now_ms, interval_ms))
+        close_ms = self._open_ms[row] + interval_ms
+        slices = min(stop - row, same_day(close_ms, interval_ms))
         inferred = self._forecasts.returns[row : row + slices] if self._forecasts else None
-        equity = pass_over(self.engine, self._window, slices, now_ms, inferred)
+        equity = pass_over(self.engine, self._window, slices, close_ms, inferred)
         self.equity += equity.tolist()
         self.cash += [self.engine.ledger.cash] * len(equity)
         return len(equity)

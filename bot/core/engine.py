@@ -4,7 +4,8 @@ Candles become a slice, slices fill the window, the window yields a forecast, th
 targets, risk trims them, the planner makes wishes, risk approves orders, fills move the ledger. Nothing here
 waits, opens, logs or asks the time; the same events give the same commands, bit for bit.
 
-A slice is decided at most once, in order, across restarts: `decided_ms` is part of the snapshot.
+A slice is decided at most once, in order, across restarts: `decided_ms` is part of the snapshot. Days, pauses and
+cooldowns are counted in slices' closes, not in the time they were handled: a replay must count the same.
 """
 
 from decimal import Decimal
@@ -192,15 +193,16 @@ class Engine:
         if not self._amiss and self.window.steady(risk.limits.price_jump_max):
             ledger.mark = latest.close
         else:
-            self._mark_with_care(latest.close, now_ms)
+            self._mark_with_care(latest)
         self.equity = equity = ledger.equity()
-        risk.observe(equity, now_ms)
         open_ms = latest.open_ms
+        close_ms = open_ms + self.setup.interval_ms
+        risk.observe(equity, close_ms)
         if risk.causes:
-            risk.expire(now_ms)
+            risk.expire(close_ms)
         if ledger.holdings:
             self._exit(open_ms, now_ms)
-        age_ms = now_ms - open_ms - self.setup.interval_ms
+        age_ms = now_ms - close_ms
         if age_ms > risk.limits.stale_after_ms:
             self._note("slice.missed", f"slice {open_ms} closed {age_ms} ms after its time", "F13")
         elif self._amiss and not self._anything_moved(latest):
@@ -216,14 +218,15 @@ class Engine:
         """Whether any coin has a return in the newest slice: a candle that traded, and a close before it."""
         return bool((latest.present & np.isfinite(self.window.close[-2])).any())
 
-    def _mark_with_care(self, close: Floats, now_ms: int) -> None:
+    def _mark_with_care(self, latest: Slice) -> None:
         """Moves the marks to the new closes; a price that jumped waits for a second source (fault F20)."""
+        close = latest.close
         mark, jump = self.ledger.mark, self.setup.limits.price_jump_max
         self.missing = np.isnan(close)
         self.risk.broken_at[self.missing] = self.risk.slices
         self._doubted = ((close > mark * jump) | (close * jump < mark)) & (mark > 0)
         for at in np.nonzero(self._doubted)[0]:
-            self._doubt(self.setup.symbols[at], float(close[at]), now_ms)
+            self._doubt(self.setup.symbols[at], float(close[at]), latest.open_ms)
         mark = self.ledger.mark = np.where(self._doubted | self.missing, mark, close)
         self._judge_presence()
         unmarked = not (mark > 0).all()
@@ -241,9 +244,9 @@ class Engine:
         if holes <= absent_max:
             self.risk.clear("absent")
 
-    def _doubt(self, symbol: str, close: float, now_ms: int) -> None:
+    def _doubt(self, symbol: str, close: float, open_ms: int) -> None:
         text = f"{symbol} jumped to {close} from {self.ledger.mark[self._at[symbol]]}: no entries, exits need the book"
-        until_ms = now_ms + self.setup.limits.price_jump_pause_ms
+        until_ms = open_ms + self.setup.interval_ms + self.setup.limits.price_jump_pause_ms
         self.risk.trip(Cause("price_jump", Level.NO_ENTRIES, text, symbol, until_ms, fault="F20"))
         self._out.append(Confirm(symbol))
 
@@ -296,7 +299,8 @@ class Engine:
         portfolio = view.portfolio
         ceiling = self.setup.limits.volatility_max
         volatility = self._market_volatility() if ceiling and (targets > portfolio.weights).any() else 0.0
-        targets, vetoes = self.risk.trim(targets, portfolio, self._buying(), volatility, now_ms)
+        close_ms = open_ms + self.setup.interval_ms
+        targets, vetoes = self.risk.trim(targets, portfolio, self._buying(), volatility, close_ms)
         if vetoes:
             self._note_vetoes(vetoes)
         if self._amiss:
@@ -335,7 +339,7 @@ class Engine:
         targets[list(reasons)] = 0.0
         for wish in plan(targets, self.portfolio(), self.ledger, self.orders, self.instruments, self.setup.planner):
             self._submit(wish, reasons[wish.at], open_ms, now_ms)
-            self.risk.cool_down(wish.symbol, now_ms)
+            self.risk.cool_down(wish.symbol, open_ms + self.setup.interval_ms)
 
     def _submit(self, wish: Wish, reason: str, open_ms: int, now_ms: int) -> None:
         if self._stopping:

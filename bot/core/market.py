@@ -81,11 +81,15 @@ class Quote(msgspec.Struct, frozen=True, array_like=True):
 
 
 class LastPrice(msgspec.Struct, frozen=True, array_like=True):
-    """The last traded price of one symbol, as a candle still forming tells it at `time_ms`."""
+    """The last traded price of one symbol, as a candle still forming tells it at `time_ms`.
+
+    `trades` in that candle so far: while there are none, the price is an older candle's.
+    """
 
     symbol: str
     time_ms: int
     price: float
+    trades: int = 1
 
 
 class Instrument(msgspec.Struct, frozen=True):

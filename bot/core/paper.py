@@ -103,7 +103,7 @@ class PaperExchange:
 
     def last_price(self, last: LastPrice) -> list[Report]:
         """Meets the orders of one symbol with a traded price, where no book is known."""
-        if last.symbol not in self._waiting or last.symbol in self._quoted:
+        if last.symbol not in self._waiting or last.symbol in self._quoted or not last.trades:
             return []
         return self._match(last.symbol, last.time_ms, last)
 

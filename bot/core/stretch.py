@@ -14,19 +14,19 @@ from bot.core.risk import DAY_MS
 from bot.core.window import PanelWindow
 
 
-def same_day(now_ms: int, interval_ms: int) -> int:
-    """How many slices from the one decided at `now_ms` on fall on its day."""
-    return (DAY_MS - now_ms % DAY_MS + interval_ms - 1) // interval_ms
+def same_day(close_ms: int, interval_ms: int) -> int:
+    """How many slices from the one that closes at `close_ms` on fall on its day."""
+    return (DAY_MS - close_ms % DAY_MS + interval_ms - 1) // interval_ms
 
 
-def pass_over(engine: Engine, window: PanelWindow, slices: int, now_ms: int, inferred: Floats | None) -> Floats:
+def pass_over(engine: Engine, window: PanelWindow, slices: int, close_ms: int, inferred: Floats | None) -> Floats:
     """Passes over up to `slices` coming slices; the equity at each passed [S].
 
-    `now_ms` is when the first would be decided. They must be steady, quiet for the strategy, and of one day; `inferred`
+    `close_ms` is the first one's close. They must be steady, quiet for the strategy, and of one day; `inferred`
     [S, N] are their forecasts. What ends a stretch earlier - a stop, a loss limit, a new day - is left to `handle`.
     """
     ledger, risk = engine.ledger, engine.risk
-    if now_ms // DAY_MS != risk.day:
+    if close_ms // DAY_MS != risk.day:
         return np.zeros(0)
     close = window.ahead(slices)
     if ledger.holdings:

@@ -185,7 +185,7 @@ class Codec:
         if not (0 <= kline.v < VOLUME_MAX and 0 <= kline.q < VOLUME_MAX and 0 <= kline.n < TRADES_MAX):
             raise BadFrame("impossible volume", symbol)
         if not kline.x:
-            return LastPrice(symbol, time_ms, kline.c)
+            return LastPrice(symbol, time_ms, kline.c, kline.n)
         return Candle(symbol, kline.t, kline.o, kline.h, kline.l, kline.c, kline.v, kline.q, kline.n)
 
     def _quote(self, data: Data) -> Quote:

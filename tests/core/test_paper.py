@@ -147,3 +147,11 @@ def test_no_balance_goes_negative_and_value_is_conserved(wishes: list[tuple[Side
                 cash -= report.fee if report.fee_asset == "USDT" else 0
         assert all(balance >= 0 for balance in market.balances.values())
     assert market.balances["USDT"] == cash
+
+
+def test_a_price_nobody_has_traded_at_yet_fills_nothing() -> None:
+    """A candle that forms without a trade shows an older candle's price: no fill before the first trade."""
+    market = exchange()
+    market.submit(order(Side.BUY, "1"), 0)
+    assert market.last_price(LastPrice("BTC/USDT", 1_000, 100.0, trades=0)) == []
+    assert market.last_price(LastPrice("BTC/USDT", 2_000, 100.0, trades=1))

@@ -65,7 +65,7 @@ def refusal(frame: bytes | str) -> BadFrame:
 def test_a_closing_frame_is_a_candle_and_a_forming_one_a_price(wrapped: bool) -> None:
     """Combined and raw streams say the same."""
     assert decode(kline(), wrapped) == Candle("BNB/BTC", OPEN_MS, 0.001, 0.0025, 0.001, 0.002, 1000.0, 1.0, 100)
-    assert decode(kline(x=False), wrapped) == LastPrice("BNB/BTC", OPEN_MS + 60_002, 0.002)
+    assert decode(kline(x=False), wrapped) == LastPrice("BNB/BTC", OPEN_MS + 60_002, 0.002, 100)
 
 
 def test_text_and_bytes_are_the_same_frame() -> None:

@@ -1,0 +1,111 @@
+"""The proof against looking ahead, and that it catches who does."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backtest.lookahead import Looked, Proof, another_future
+from bot.config import load
+from bot.core.market import Floats
+from bot.core.strategy import View
+from models.train import fit
+from strategies.masked_divergence import MaskedDivergence, Settings
+from tests.making import Wanting, walk
+
+SETTINGS = load(None, {"account.cash": 10_000.0})
+COINS = tuple(f"C{at}/USDT" for at in range(6))
+
+
+class Momentum(Wanting):
+    """Buys what rose, sells what fell: an honest strategy of two slices."""
+
+    warmup = rows = 2
+
+    def targets(self, view: View) -> Floats:
+        close = view.window.close
+        return np.where(close[-1] > close[-2] * 1.001, 0.1, np.where(close[-1] < close[-2], 0.0, np.nan))
+
+
+class Peeking(Momentum):
+    """Reads the row behind the newest: the next slice, which has not happened yet."""
+
+    def targets(self, view: View) -> Floats:
+        window: Any = view.window
+        if not hasattr(window, "_panel"):
+            return super().targets(view)
+        ahead = window._values[3][min(window._end, len(window._values[3]) - 1)]
+        return np.where(ahead > window.close[-1], 0.1, 0.0)
+
+
+class Forgetful(Momentum):
+    """Says it needs two slices and looks at twenty."""
+
+    def targets(self, view: View) -> Floats:
+        return np.where(view.window.close[-1] > view.window.close[-20:].mean(axis=0), 0.1, 0.0)
+
+
+def look(strategy: type[Wanting], cuts: int = 6) -> Looked:
+    proof = Proof(SETTINGS, walk(120, COINS), 30, None, strategy)
+    return proof.look(cuts, np.random.default_rng(3), lambda done, of: None)
+
+
+def test_an_honest_strategy_moves_nothing() -> None:
+    """Other futures and shorter pasts leave forecasts, targets and orders as they were."""
+    found = look(Momentum)
+    assert (found.identical, found.first_difference, found.cuts) == (True, "", 6)
+    assert found.compared > 500
+
+
+def test_a_strategy_that_reads_one_slice_ahead_is_caught() -> None:
+    """The planted peek: the first difference names the slice whose targets moved."""
+    found = look(Peeking)
+    assert not found.identical
+    assert "the targets moved" in found.first_difference
+
+
+def test_a_warm_up_that_is_too_short_is_caught() -> None:
+    """A strategy that reads further back than it says wants something else of a shorter past."""
+    found = look(Forgetful)
+    assert not found.identical
+    assert "warm-up is too short" in found.first_difference
+
+
+def test_a_model_that_looks_ahead_is_caught() -> None:
+    """A model whose inference for a slice uses the next one: its forecasts move with the future."""
+
+    class Prophet:
+        symbols, interval_ms, warmup, gain = COINS, 60_000, 2, None
+
+        def infer(self) -> Any:
+            return self
+
+        def infer_panel(self, panel: Any) -> Floats:
+            ahead = np.roll(panel.close, -1, axis=0) / panel.close - 1
+            return np.where(np.isfinite(ahead), ahead, 0.0)
+
+    model: Any = Prophet()
+    proof = Proof(SETTINGS, walk(120, COINS), 40, model, lambda: MaskedDivergence(Settings(window=10)))
+    found = proof.look(4, np.random.default_rng(3), lambda done, of: None)
+    assert not found.identical
+    assert "the forecast moved" in found.first_difference
+
+
+def test_the_built_in_model_looks_at_nothing_to_come() -> None:
+    """The Gaussian and masked divergence, fitted on what lies before: nothing moves, and a late start is told."""
+    panel = walk(700, COINS, seed=5)
+    model = fit("gaussian", panel.rows(0, 400)).model
+    build = lambda: MaskedDivergence(Settings(window=10, divergence_threshold=0.0005))  # noqa: E731
+    found = Proof(SETTINGS, panel.rows(400, 700), 100, model, build).look(
+        5, np.random.default_rng(3), lambda a, b: None
+    )
+    assert found.identical, found.first_difference
+    assert found.restarted == pytest.approx(1.0, abs=0.3)
+
+
+def test_another_future_leaves_the_past_alone() -> None:
+    """Up to the cut not a bit differs, after it every price does."""
+    panel = walk(50, COINS)
+    other = another_future(panel, 20, np.random.default_rng(1))
+    assert np.array_equal(other.close[:21], panel.close[:21])
+    assert not (other.close[21:] == panel.close[21:]).any()
