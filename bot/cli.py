@@ -5,71 +5,20 @@ output. Everything heavy is imported inside the verb that needs it: `--help` ans
 """
 
 import json
-import math
 import os
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
 import click
+
+from bot.command import Positive, Verb, as_json, config, say, sets, settings_of
 
 # matrices of a hundred coins: BLAS threads would only fight the other threads for the cores
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 SPEED_MAX = 100_000.0
 MINUTES_MAX = 1e6
-
-
-class Verb(click.Command):
-    """A verb whose named errors end with their own exit code and a sentence, never a traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        from bot.trouble import OUR_BUG, exit_code, sentences
-
-        try:
-            return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except Exception as why:  # noqa: BLE001  the outermost edge: a known trouble in a sentence, our bug in full
-            code = exit_code(why)
-            if code is None:
-                traceback.print_exc()
-                ctx.exit(OUR_BUG)
-            for line in sentences(why):
-                click.echo(f"lacuna: {line}", err=True)
-            ctx.exit(code)
-
-
-class Positive(click.FloatRange):
-    """A number above 0; click's own ranges let NaN through."""
-
-    def __init__(self, most: float, zero: bool = False) -> None:
-        super().__init__(min=0.0, max=most, min_open=not zero)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number = float(super().convert(value, param, ctx))
-        if math.isnan(number):
-            self.fail(f"{value} is no number", param, ctx)
-        return number
-
-
-def say(result: dict[str, Any], as_json: bool, text: str = "") -> None:
-    """The result of a verb: for a program or for a person."""
-    if as_json:
-        click.echo(json.dumps(result, sort_keys=True))
-    else:
-        click.echo(text or "\n".join(f"{key:>14}  {value}" for key, value in result.items()), err=True)
-
-
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-config = click.option(
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    help="A TOML file like config.toml; without it ./config.toml if there is one.",
-)
-sets = click.option("--set", "sets", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting, above the file.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -110,7 +59,7 @@ def demo(path: Path | None, sets: tuple[str, ...], as_json: bool, **options: Any
     """
     from bot.demo import run_demo
 
-    say(run_demo(_settings(path, sets), live_table=not as_json, **options), as_json)
+    say(run_demo(settings_of(path, sets), live_table=not as_json, **options), as_json)
 
 
 @main.command(cls=Verb)
@@ -124,7 +73,7 @@ def run(path: Path | None, sets: tuple[str, ...], as_json: bool) -> None:
     """
     from bot.run import run_daemon
 
-    say(run_daemon(_settings(path, sets)), as_json)
+    say(run_daemon(settings_of(path, sets)), as_json)
 
 
 @main.command(cls=Verb)
@@ -317,31 +266,12 @@ def show_config(path: Path | None, sets: tuple[str, ...], as_json: bool) -> None
 
     Example: lacuna show-config --config config.toml
     """
-    settings = _settings(path, sets).model_dump(mode="json")
+    settings = settings_of(path, sets).model_dump(mode="json")
     lines = []
     for section, values in settings.items():
         pairs = values.items() if isinstance(values, dict) else [("", values)]
         lines += [f"{section}{'.' if key else ''}{key} = {json.dumps(value)}" for key, value in pairs]
     say(settings, as_json, "\n".join(lines))
-
-
-def _settings(path: Path | None, sets: tuple[str, ...]) -> Any:
-    from bot.config import load
-
-    if path is None and Path("config.toml").exists():
-        path = Path("config.toml")
-    return load(path, dict(_assignment(text) for text in sets))
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    """SECTION.KEY=VALUE; the value is JSON where it can be read as such, else text."""
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise click.UsageError(f"--set {text}: write it as SECTION.KEY=VALUE")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
 
 
 if __name__ == "__main__":

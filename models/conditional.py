@@ -73,9 +73,10 @@ def precision_of(correlation: Floats, penalty: float) -> Floats:
 def infer_each(precision: Floats, x: Floats, known: Mask, coins: int) -> Floats:
     """Conditional means [T, N] of the first `coins` entries of rows x [T, K], each hidden alone; NaN where not known.
 
-    Entries not `known` [T, K] are hidden with it. Rows with the same known entries share one solve.
+    Entries not `known` [T, K] are hidden with it. Rows with the same known entries share one solve. Every row comes out
+    the same to the last bit whatever rows are beside it, so that a backtest infers what the bot does live.
     """
-    product = x @ precision
+    product = _each_times(x, precision)
     found = np.full((len(x), coins), np.nan)
     patterns, which = np.unique(np.packbits(known, axis=1), axis=0, return_inverse=True)
     for pattern in range(len(patterns)):
@@ -87,8 +88,16 @@ def infer_each(precision: Floats, x: Floats, known: Mask, coins: int) -> Floats:
         q, own = product[np.ix_(rows, here)], precision[here, here]
         if len(gone):
             across = precision[np.ix_(gone, here)]
-            solved = np.linalg.solve(precision[np.ix_(gone, gone)], across)
-            q = q - product[np.ix_(rows, gone)] @ solved
+            solved = np.asarray(np.linalg.solve(precision[np.ix_(gone, gone)], across), dtype=np.float64)
+            q -= _each_times(product[np.ix_(rows, gone)], solved)
             own = own - np.einsum("ah,ah->h", across, solved)
         found[np.ix_(rows, here)] = x[np.ix_(rows, here)] - q / own
+    return found
+
+
+def _each_times(x: Floats, matrix: Floats) -> Floats:
+    """Rows [T, K] times a matrix [K, M], one by one: one product of all would round by how many there are."""
+    found = np.empty((len(x), matrix.shape[1]))
+    for row, values in enumerate(x):
+        np.matmul(values, matrix, out=found[row])
     return found

@@ -2,7 +2,8 @@
 
 Time      the source's: row k is the minute that begins at its open_ms. The exchange's clock starts inside the source.
 Forming   a candle is at its open for the first 3 s, then visits its low and high (the nearer way first), is at its
-          close from second 54 on; volume and trades grow evenly. It always ends in exactly the source's candle.
+          close from second 54 on, unless another path is given; volume and trades grow evenly. It always ends in
+          exactly the source's candle.
 Absent    NaN in the source: nothing exists, neither candle nor quote. Volume 0: a minute without trades.
 Not told  by a source: quote volume (volume at the candle's average price) and trades, which are derived.
 Shapes    N symbols in the source's order; K of them chosen by an index array.
@@ -16,7 +17,9 @@ import numpy as np
 from bot.core.market import FIELDS, Floats, Integers, Mask, Panel
 from bot.core.rules import decimals_of
 
-PATH = 0.05, 0.30, 0.60, 0.90  # fractions of the interval: leaves the open, at both extremes, at the close
+Stations = tuple[float, float, float, float]
+
+PATH: Stations = (0.05, 0.30, 0.60, 0.90)  # fractions of the interval: leaves the open, at both extremes, at the close
 TRADE_QUOTE = 700.0  # quote currency of one trade on average
 TRADES_MAX = 25_000
 QUOTE_DEPTH = 0.2  # best quantity as a share of the last minutes' mean volume
@@ -128,9 +131,10 @@ def trades_of(quote_volume: Floats) -> Integers:
 class Market:
     """Answers for any time what the exchange would show."""
 
-    def __init__(self, source: Source | Panel, spread_bps: float = 1.0) -> None:
+    def __init__(self, source: Source | Panel, spread_bps: float = 1.0, path: Stations = PATH) -> None:
         self.source: Source = PanelSource(source) if isinstance(source, Panel) else source
         self.spread_bps = spread_bps
+        self._path = path
         self.symbols = self.source.symbols
         self.interval_ms = self.source.interval_ms
         self._price_scale = 10.0**self.source.price_decimals
@@ -268,7 +272,7 @@ class Market:
         share: Floats = np.full(len(minute.open), min(max(elapsed_ms / self.interval_ms, 0.0), 1.0))
         if begun is not None:
             share[~begun] = 0.0
-        leave, first, second, arrive = PATH
+        leave, first, second, arrive = self._path
         down_first = minute.close >= minute.open
         near = np.where(down_first, minute.low, minute.high)
         far = np.where(down_first, minute.high, minute.low)

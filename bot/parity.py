@@ -1,0 +1,188 @@
+"""`lacuna parity`: the paper daemon against the simulated exchange, and the backtester, on the same candles, compared.
+
+Played    the daemon trades on a real websocket and a real journal; its journal says what it was told and what it did.
+          The backtester then replays the same candles from the same history on, with the same rules and model.
+Compared  slice by slice: the forecast, the targets, the orders and their fills, to the last digit.
+Prices    the exchange shows no book, and every candle stands at its open for the first half: an order that leaves in
+          time meets the next open in both worlds. A machine too slow for the speed shows as a difference.
+"""
+
+import asyncio
+import copy
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+
+from backtest.forecasts import infer_ahead
+from backtest.simulate import Delays, Replay, Venue
+from bot.building import setup_of, strategy_of
+from bot.config import Settings
+from bot.core.commands import Submit
+from bot.core.engine import Engine
+from bot.core.events import Filled, Forecasted, History, Reconciled
+from bot.core.market import Floats, Panel
+from bot.core.recording import Recorded
+from bot.core.snapshot import Snapshot
+from bot.daemon import Daemon
+from bot.demo import Played, play
+from bot.edge.broker import fill_model
+from bot.edge.store import Row, Store
+from bot.patience import patient
+from bot.simulator.market import Market
+from models.model import Model
+
+STANDS = (0.5, 0.65, 0.8, 0.95)  # a candle leaves its open half way
+LAST_SLICES = 2  # their orders have not met the next open when the play ends
+
+
+class Compared(Struct, frozen=True):
+    """What was compared, by kind; `first_difference` is "" when nothing differs."""
+
+    compared: int
+    identical: bool
+    first_difference: str
+    slices: int
+    forecasts: int
+    targets: int
+    orders: int
+    fills: int
+
+
+class Done(Struct, frozen=True, eq=False):
+    """What one world did, by slice (its open): forecasts, targets, orders and fills as text."""
+
+    forecasts: dict[int, Floats]
+    targets: dict[int, Floats | None]
+    orders: dict[int, list[str]]
+    fills: dict[int, list[str]]
+
+
+def compare(settings: Settings, panel: Panel, first: int, model: Model | None, speed: float) -> Compared:
+    """Plays the panel's rows from `first` on in both worlds. Takes (rows x interval / speed) of wall time."""
+    fresh = copy.deepcopy(model)  # the daemon's own observes as it goes
+    with tempfile.TemporaryDirectory(prefix="lacuna-parity-") as folder:
+        settings = _suited(settings, panel, speed, folder)
+        asyncio.run(_play(settings, panel, first, model, speed))
+        with Store(Path(folder)) as store:
+            rows = list(store.rows(1))
+    snapshot, began = _beginning(rows)
+    history = next(row.event.panel for row in rows if isinstance(row.event, History))
+    start = int(np.searchsorted(panel.open_ms, history.open_ms[0]))
+    paper = _of_journal(settings, rows, panel.symbols)
+    last_ms = max(paper.targets, default=0)
+    stop = min(int(np.searchsorted(panel.open_ms, last_ms)) + 1 + LAST_SLICES, len(panel))
+    replayed = _of_replay(settings, panel.rows(start, stop), len(history), fresh, snapshot)
+    return differences(paper, replayed, began, last_ms - LAST_SLICES * panel.interval_ms)
+
+
+def differences(paper: Done, replayed: Done, after_ms: int, until_ms: int) -> Compared:
+    """The first thing that differs in the slices opened after `after_ms` and up to `until_ms`, and how many agree."""
+    counts = dict.fromkeys(("forecasts", "targets", "orders", "fills"), 0)
+    slices = sorted(at_ms for at_ms in paper.targets.keys() | replayed.targets.keys() if after_ms < at_ms <= until_ms)
+    for at_ms in slices:
+        for kind in counts:
+            one, other = getattr(paper, kind).get(at_ms), getattr(replayed, kind).get(at_ms)
+            if kind in ("orders", "fills"):
+                one, other = sorted(one or ()), sorted(other or ())
+            counts[kind] += len(one) if isinstance(one, list) else 1
+            difference = _difference(one, other)
+            if difference:
+                text = f"slice {at_ms}, {kind}: {difference}"
+                return Compared(sum(counts.values()), False, text, len(slices), **counts)
+    return Compared(sum(counts.values()), bool(slices), "" if slices else "no slice was decided", len(slices), **counts)
+
+
+def _difference(one: Any, other: Any) -> str:
+    """What differs between paper's and the replay's, in words; "" when nothing does."""
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        moved = ~((one == other) | (np.isnan(one) & np.isnan(other)))
+        at = int(moved.argmax())
+        return f"coin {at}: paper {one[at]!r}, replay {other[at]!r}" if moved.any() else ""
+    same = one is other if one is None or other is None else bool(one == other)
+    return "" if same else f"paper {one}, replay {other}"
+
+
+def _suited(settings: Settings, panel: Panel, speed: float, folder: str) -> Settings:
+    settings = patient(settings, speed)
+    return settings.model_copy(
+        update={
+            "market": settings.market.model_copy(update={"symbols": panel.symbols}),
+            "feed": settings.feed.model_copy(update={"book_ticker": False}),
+            "storage": settings.storage.model_copy(update={"folder": folder, "reserve_mib": 0}),
+            "web": settings.web.model_copy(update={"port": -1}),
+        }
+    )
+
+
+async def _play(settings: Settings, panel: Panel, first: int, model: Model | None, speed: float) -> None:
+    """The daemon on the simulated exchange until the candles end."""
+    market = Market(panel, path=STANDS)
+
+    async def beside(daemon: Daemon) -> None:
+        await daemon.clock.sleep_until(int(panel.open_ms[-1]) + panel.interval_ms)
+        daemon.stop()
+
+    await play(Played(settings, panel, market, first, speed, model), (), beside, {"level": "error"})
+
+
+def _beginning(rows: Sequence[Row]) -> tuple[Snapshot, int]:
+    """The snapshot the daemon started from, and the newest slice of its history."""
+    snapshot = next(row.event.snapshot for row in rows if isinstance(row.event, Reconciled))
+    history = next(row.event.panel for row in rows if isinstance(row.event, History))
+    return snapshot, int(history.open_ms[-1])
+
+
+def _of_journal(settings: Settings, rows: Sequence[Row], symbols: tuple[str, ...]) -> Done:
+    """What the daemon did: its events through a fresh engine, whose strategy tells its targets."""
+    strategy = Recorded(strategy_of(settings))
+    engine = Engine(setup_of(settings, symbols, 2), strategy)
+    forecasts: dict[int, Floats] = {}
+    orders: dict[str, int] = {}
+    done = Done(forecasts, strategy.targets_at, {}, {})
+    for row in rows:
+        event = row.event
+        if isinstance(event, Forecasted):
+            forecasts[event.forecast.open_ms] = event.forecast.returns
+        if isinstance(event, Filled):
+            done.fills.setdefault(orders[event.client_id], []).append(_fill(event))
+        for command in engine.handle(event, row.now_ms):
+            if isinstance(command, Submit):
+                orders[command.order.client_id] = command.order.open_ms
+                done.orders.setdefault(command.order.open_ms, []).append(_order(command.order))
+    return done
+
+
+def _of_replay(settings: Settings, panel: Panel, first: int, model: Model | None, snapshot: Snapshot) -> Done:
+    """What the backtester does on the same candles, with the rules the exchange told."""
+    strategy = Recorded(strategy_of(settings))
+    account = settings.account
+    venue = Venue(snapshot.instruments, fill_model(account), Delays(latency_ms=account.latency_ms))
+    forecasts = infer_ahead(model, panel) if model is not None and strategy.wants_forecast else None
+    setup = setup_of(settings, panel.symbols, 2)
+    replay = Replay(panel, first, setup, strategy, venue, snapshot.cash_start, forecasts)
+    replay.run()
+    told = {}
+    if forecasts is not None:
+        told = {int(at_ms): returns for at_ms, returns in zip(panel.open_ms, forecasts.returns, strict=True)}
+        told = {at_ms: returns for at_ms, returns in told.items() if not np.isnan(returns).all()}
+    done = Done(told, strategy.targets_at, {}, {})
+    made = replay.orders | replay.engine.orders.live
+    for order in made.values():
+        done.orders.setdefault(order.open_ms, []).append(_order(order))
+    for fill in replay.fills:
+        done.fills.setdefault(made[fill.client_id].open_ms, []).append(_fill(fill))
+    return done
+
+
+def _order(order: Any) -> str:
+    return f"{order.client_id} {order.side} {order.quantity} {order.symbol} {order.limit or 'market'}: {order.reason}"
+
+
+def _fill(fill: Filled) -> str:
+    return (
+        f"{fill.client_id} {fill.side} {fill.quantity} {fill.symbol} at {fill.price}, fee {fill.fee} {fill.fee_asset}"
+    )

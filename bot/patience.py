@@ -1,0 +1,26 @@
+"""Waiting times a busy machine can keep when an exchange second is a few wall milliseconds."""
+
+from typing import Any
+
+from bot.config import Settings
+
+STRETCH_FROM_SPEED = 10.0
+
+
+def patient(settings: Settings, speed: float) -> Settings:
+    """The settings with limits stretched to what `speed` times real time leaves; unchanged at low speed."""
+    if speed <= STRETCH_FROM_SPEED:
+        return settings
+    slow = {
+        "silence_s": 1.5 * speed,
+        "ping_every_s": speed,
+        "pong_within_s": 2 * speed,
+        "resync_every_s": 60 * speed,
+    }
+    updates: dict[str, Any] = {
+        "market": settings.market.model_copy(update={"soft_limit_ms": 30_000, "hard_limit_ms": 50_000}),
+        "risk": settings.risk.model_copy(update={"stale_after_ms": 58_000, "forecast_age_max_ms": 58_000}),
+        "forecaster": settings.forecaster.model_copy(update={"budget_s": 58.0}),
+        "feed": settings.feed.model_copy(update=slow),
+    }
+    return settings.model_copy(update=updates)
