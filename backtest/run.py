@@ -79,6 +79,7 @@ def result_of(replay: Replay, settings: Settings, tried: dict[str, object], seco
         tried_settings(settings) | tried,
         replay.digest.value,
         seconds,
+        dict(replay.notes),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from bot.command import Positive, Verb, as_json, config, say, sets, settings_of
+from bot.research_verbs import backtest, lookahead, parity
 
 # matrices of a hundred coins: BLAS threads would only fight the other threads for the cores
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -272,6 +273,10 @@ def show_config(path: Path | None, sets: tuple[str, ...], as_json: bool) -> None
         pairs = values.items() if isinstance(values, dict) else [("", values)]
         lines += [f"{section}{'.' if key else ''}{key} = {json.dumps(value)}" for key, value in pairs]
     say(settings, as_json, "\n".join(lines))
+
+
+for verb in (backtest, lookahead, parity):
+    main.add_command(verb)
 
 
 if __name__ == "__main__":
