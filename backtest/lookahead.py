@@ -125,7 +125,7 @@ class Proof:
         coins, cash = len(panel.symbols), self._settings.account.cash
         nothing, nan = np.zeros(coins), np.full(coins, np.nan)
         owned = Portfolio(cash, cash, nothing, nan, nan, np.zeros(coins, dtype=np.int64), window.close[-1])
-        return self._strategy.targets(View(window, forecast, nothing, lambda: owned))
+        return self._strategy.targets(View(window, forecast, np.zeros(0, dtype=np.int64), lambda: owned))
 
     def _restarted(self, forecasts: Forecasts, cut: int) -> float | None:
         """The correlation of the model's inference at `cut` with that of one started just before."""

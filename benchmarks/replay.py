@@ -53,20 +53,19 @@ class Rule:
     def __init__(self, coins: int, buy_below: float = -0.004, sell_above: float = 0.002) -> None:
         share = (coins - 1) / coins  # own return minus the mean of the others' = (own - mean of all) / share
         self._buy_below, self._sell_above = buy_below * share, sell_above * share
-        self._return = np.empty(coins)
+        self._moved = np.empty(coins)
+        self._part = np.full(coins, 1.0 / coins)
         self._coins = coins
 
     def targets(self, view: View) -> Floats | None:
         close = view.window.close
-        moved = np.divide(close[-1], close[-2], out=self._return)
-        mean = float(np.add.reduce(moved)) / self._coins
-        low, high = mean + self._buy_below, mean + self._sell_above
-        held = view.quantity
+        moved = np.divide(close[-1], close[-2], out=self._moved)
+        mean, held = moved.dot(self._part), view.held
         buys = sells = NOBODY
-        if np.minimum.reduce(moved) < low:
-            buys = ((moved < low) & (held == 0)).nonzero()[0]
-        if np.maximum.reduce(moved) > high:
-            sells = ((moved > high) & (held > 0)).nonzero()[0]
+        if moved[moved.argmin()] < mean + self._buy_below:
+            buys = np.setdiff1d((moved < mean + self._buy_below).nonzero()[0], held, assume_unique=True)
+        if len(held):
+            sells = held[moved[held] > mean + self._sell_above]
         if not len(buys) and not len(sells):
             return None
         targets = np.full(self._coins, np.nan)

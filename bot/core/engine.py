@@ -292,7 +292,7 @@ class Engine:
         if open_ms <= self.decided_ms or self._stopping:
             return
         self.decided_ms = open_ms
-        view = View(self.window, forecast, self.ledger.quantity, self.portfolio)
+        view = View(self.window, forecast, self.ledger.held, self.portfolio)
         targets = self.strategy.targets(view)
         if targets is None or np.isnan(targets).all():
             return

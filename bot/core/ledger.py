@@ -6,7 +6,8 @@ Fees  taken in the quote asset lower the cash; taken in the bought coin they low
       kept in `fees` alone.
 Marks floats: equity is a reading for decisions, never an entry.
 Arrays  [N] in universe order: `quantity` held, `mark`, `entry` average price paid and trailing `high` (NaN where
-        nothing is held), `opened_ms` of the entry (0 there). The highs of `holdings` are as of the last trade.
+        nothing is held), `opened_ms` of the entry (0 there); `held` [H] the indices of what is held. The highs of
+        `holdings` are as of the last trade.
 """
 
 from decimal import Decimal
@@ -42,6 +43,7 @@ class Ledger:
         self.entry: Floats = np.full(coins, np.nan)
         self.high: Floats = np.full(coins, np.nan)
         self.opened_ms: Integers = np.zeros(coins, dtype=np.int64)
+        self.held: Integers = np.zeros(0, dtype=np.int64)
 
     def restore(self, holdings: tuple[Holding, ...]) -> None:
         """Takes over positions a snapshot remembers."""
@@ -106,6 +108,7 @@ class Ledger:
         else:
             self.holdings.pop(holding.symbol, None)
             self.entry[at], self.high[at], self.opened_ms[at] = np.nan, np.nan, 0
+        self.held = self.quantity.nonzero()[0]
 
     def raise_highs(self) -> None:
         """Lifts the trailing highs of what is held to the present marks."""

@@ -29,16 +29,16 @@ class Portfolio(msgspec.Struct, frozen=True, eq=False):
 class View:
     """All a decision may use: the window up to the newest slice, its forecast if one is wanted, the portfolio.
 
-    `quantity` [N] is what is held of each coin, dust included. The portfolio is worked out when it is first looked at:
-    most slices give no reason to.
+    `held` [H] are the indices of the coins that are held, dust included. The portfolio is worked out when it is first
+    looked at: most slices give no reason to.
     """
 
-    __slots__ = ("_own", "_portfolio", "forecast", "quantity", "window")
+    __slots__ = ("_own", "_portfolio", "forecast", "held", "window")
 
-    def __init__(self, window: Past, forecast: Forecast | None, quantity: Floats, own: Callable[[], Portfolio]) -> None:
+    def __init__(self, window: Past, forecast: Forecast | None, held: Integers, own: Callable[[], Portfolio]) -> None:
         self.window = window
         self.forecast = forecast
-        self.quantity = quantity
+        self.held = held
         self._own = own
         self._portfolio: Portfolio | None = None
 
