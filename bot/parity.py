@@ -3,7 +3,7 @@
 Played    the daemon trades on a real websocket and a real journal; its journal says what it was told and what it did.
           The backtester then replays the same candles from the same history on, with the same rules and model.
 Compared  slice by slice: the forecast, the targets, the orders and their fills, to the last digit.
-Prices    the exchange shows no book, and every candle stands at its open for the first half: an order that leaves in
+Prices    the exchange shows no book, and every candle stands at its open for most of it: an order that leaves in
           time meets the next open in both worlds. A machine too slow for the speed shows as a difference.
 """
 
@@ -35,7 +35,7 @@ from bot.patience import patient
 from bot.simulator.market import Market
 from models.model import Model
 
-STANDS = (0.5, 0.65, 0.8, 0.95)  # a candle leaves its open half way
+STANDS = (0.9, 0.93, 0.96, 0.99)  # a candle leaves its open when most of it is over
 LAST_SLICES = 2  # their orders have not met the next open when the play ends
 
 

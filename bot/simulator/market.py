@@ -134,7 +134,7 @@ class Market:
     def __init__(self, source: Source | Panel, spread_bps: float = 1.0, path: Stations = PATH) -> None:
         self.source: Source = PanelSource(source) if isinstance(source, Panel) else source
         self.spread_bps = spread_bps
-        self._path = path
+        self.path = path
         self.symbols = self.source.symbols
         self.interval_ms = self.source.interval_ms
         self._price_scale = 10.0**self.source.price_decimals
@@ -272,7 +272,7 @@ class Market:
         share: Floats = np.full(len(minute.open), min(max(elapsed_ms / self.interval_ms, 0.0), 1.0))
         if begun is not None:
             share[~begun] = 0.0
-        leave, first, second, arrive = self._path
+        leave, first, second, arrive = self.path
         down_first = minute.close >= minute.open
         near = np.where(down_first, minute.low, minute.high)
         far = np.where(down_first, minute.high, minute.low)

@@ -52,7 +52,7 @@ class SimulatedExchange:
         self.seen = Seen()
         self._limits = limits or Limits()
         self._schedule = Schedule()
-        self._shown = Market(TamperedSource(market.source, self._schedule), market.spread_bps)
+        self._shown = Market(TamperedSource(market.source, self._schedule), market.spread_bps, market.path)
         writer = Writer(market.source)
         self._names = set(market.symbols)
         ticks = dict(zip(writer.names, (10.0**-market.source.price_decimals).tolist(), strict=True))
