@@ -47,14 +47,19 @@ class History(Struct, frozen=True, eq=False):
 
 
 def history_of(
-    settings: Settings, candles: Path, model_folder: Path | None, span: TimeRange, hole_max_minutes: float
+    settings: Settings,
+    candles: Path,
+    model_folder: Path | None,
+    span: TimeRange,
+    hole_max_minutes: float,
+    symbols: tuple[str, ...] = (),
 ) -> History:
-    """The candles of a range with what comes before it as warm-up, for the model's coins or the settings' own.
+    """The candles of a range with what comes before it as warm-up, for the model's coins, or `symbols`, or all.
 
     BadConfiguration and BadCandles say what does not fit before anything is computed.
     """
     model = _model(settings, model_folder)
-    wanted = model.symbols if model else settings.market.symbols or None
+    wanted = _universe(model, symbols)
     source = source_of(
         candles, wanted, settings.exchange.name if (candles / settings.exchange.name).is_dir() else None, None
     )
@@ -76,6 +81,16 @@ def history_of(
         text = f"{len(panel)} slices, of which {needed} are needed before the first decision"
         raise BadConfiguration([f"--timerange {span}: {text}: ask for a longer range"])
     return History(settings, panel, first, model, digest(model_folder) if model and model_folder else "")
+
+
+def _universe(model: Model | None, symbols: tuple[str, ...]) -> tuple[str, ...] | None:
+    if model is None:
+        return symbols or None
+    if symbols and set(symbols) != set(model.symbols):
+        raise BadConfiguration(
+            [f"--symbols: the model infers {len(model.symbols)} coins together: leave this option out"]
+        )
+    return model.symbols
 
 
 def _model(settings: Settings, folder: Path | None) -> Model | None:
@@ -133,10 +148,11 @@ def run_backtest(
     research: Path,
     seed: int,
     hole_max_minutes: float,
+    symbols: tuple[str, ...],
 ) -> tuple[dict[str, Any], str]:
     """Replays, judges, writes the report; the figures for programs and for people."""
     _check_report(report)
-    history = history_of(settings, candles, model, span, hole_max_minutes)
+    history = history_of(settings, candles, model, span, hole_max_minutes, symbols)
     name = history_hash(history.panel)
     forecasts = forecasts_of(history, name, research)
     with progress_bar("replay") as progress:
@@ -160,9 +176,10 @@ def run_lookahead(
     cuts: int,
     seed: int,
     hole_max_minutes: float,
+    symbols: tuple[str, ...],
 ) -> tuple[dict[str, Any], str]:
     """The proof that nothing looks ahead, for programs and for people."""
-    history = history_of(settings, candles, model, span, hole_max_minutes)
+    history = history_of(settings, candles, model, span, hole_max_minutes, symbols)
     proof = Proof(history.settings, history.panel, history.first, history.model, lambda: strategy_of(history.settings))
     with progress_bar("lookahead") as progress:
         found = proof.look(cuts, np.random.default_rng(seed), progress)
@@ -182,9 +199,10 @@ def run_parity(
     span: TimeRange,
     speed: float,
     hole_max_minutes: float,
+    symbols: tuple[str, ...],
 ) -> tuple[dict[str, Any], str]:
     """Both worlds on the same candles, for programs and for people."""
-    history = history_of(settings, candles, model, span, hole_max_minutes)
+    history = history_of(settings, candles, model, span, hole_max_minutes, symbols)
     if history.panel.interval_ms != MINUTE_MS:
         raise BadConfiguration([f"--candles {candles}: parity plays candles of 1m; give those"])
     hours = (len(history.panel) - history.first) / 60

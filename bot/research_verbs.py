@@ -13,6 +13,9 @@ model = click.option("--model", type=click.Path(path_type=Path), help="A model f
 timerange = click.option(
     "--timerange", default="-", metavar="20240101-20240201", help="UTC days, the second not included; ends may be open."
 )
+symbols = click.option(
+    "--symbols", default="", metavar="BTC/USDT,ETH/USDT", help="Of the candles; without it all, or the model's."
+)
 strategy = click.option("--strategy", help="Its name; without it the settings' own.")
 capital = click.option("--capital", type=Positive(1e12), help="What the account begins with.")
 fee = click.option("--fee", metavar="0.1%", help="Of every trade: 0.1% or 0.001.")
@@ -44,10 +47,21 @@ def chosen(
     return settings_of(path, (*sets, *above))
 
 
+def pairs(text: str) -> tuple[str, ...]:
+    """Pairs named with commas between."""
+    from bot.core.market import BadSymbol, pair
+
+    try:
+        return tuple(pair(name) for name in text.split(",") if name.strip())
+    except BadSymbol as why:
+        raise click.UsageError(f"--symbols: {why}") from why
+
+
 @click.command(cls=Verb)
 @strategy
 @model
 @candles
+@symbols
 @timerange
 @capital
 @fee
@@ -66,6 +80,7 @@ def backtest(
     fee: str | None,
     model: Path | None,
     candles: Path,
+    symbols: str,
     timerange: str,
     report: Path | None,
     seed: int,
@@ -81,7 +96,9 @@ def backtest(
     from bot.timerange import parse
 
     settings = chosen(path, sets, strategy, capital, fee)
-    result, text = run_backtest(settings, candles, model, parse(timerange), report, research, seed, hole_max)
+    result, text = run_backtest(
+        settings, candles, model, parse(timerange), report, research, seed, hole_max, pairs(symbols)
+    )
     say(result, as_json, text)
 
 
@@ -89,6 +106,7 @@ def backtest(
 @strategy
 @model
 @candles
+@symbols
 @timerange
 @click.option("--cuts", type=click.IntRange(1, 1_000), default=10, show_default=True, help="Slices to cut at.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the other futures.")
@@ -102,6 +120,7 @@ def lookahead(
     strategy: str | None,
     model: Path | None,
     candles: Path,
+    symbols: str,
     timerange: str,
     cuts: int,
     seed: int,
@@ -116,7 +135,7 @@ def lookahead(
     from bot.timerange import parse
 
     settings = chosen(path, sets, strategy, None, None)
-    result, text = run_lookahead(settings, candles, model, parse(timerange), cuts, seed, hole_max)
+    result, text = run_lookahead(settings, candles, model, parse(timerange), cuts, seed, hole_max, pairs(symbols))
     say(result, as_json, text)
     sys.exit(0 if result["identical"] else 1)
 
@@ -125,6 +144,7 @@ def lookahead(
 @strategy
 @model
 @candles
+@symbols
 @timerange
 @click.option("--speed", type=Positive(1_000.0), default=60.0, show_default=True, help="Minutes of market per minute.")
 @hole_max
@@ -137,6 +157,7 @@ def parity(
     strategy: str | None,
     model: Path | None,
     candles: Path,
+    symbols: str,
     timerange: str,
     speed: float,
     hole_max: float,
@@ -150,6 +171,6 @@ def parity(
     from bot.timerange import parse
 
     settings = chosen(path, sets, strategy, None, None)
-    result, text = run_parity(settings, candles, model, parse(timerange), speed, hole_max)
+    result, text = run_parity(settings, candles, model, parse(timerange), speed, hole_max, pairs(symbols))
     say(result, as_json, text)
     sys.exit(0 if result["identical"] else 1)

@@ -33,7 +33,7 @@ def test_paper_and_backtest_are_the_same(settings: Settings) -> None:
 
 def done(**changed: Any) -> Done:
     """One slice's doings, some of them others."""
-    plain = {"forecasts": np.array([0.1, np.nan]), "targets": np.array([0.2, np.nan]), "orders": ["a"], "fills": ["b"]}
+    plain: dict[str, Any] = {"forecasts": np.array([0.1, np.nan]), "targets": np.array([0.2, np.nan]), "orders": ["a"], "fills": ["b"]}
     return Done(**{kind: {7: value} for kind, value in (plain | changed).items()})
 
 
