@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -72,25 +73,19 @@ def check_slices(folder: Path, panel: Panel) -> Checked:
     return checked
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--candles", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--speed", type=float, default=60.0)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    settings = load(None, {"storage.folder": "soak-data", "web.port": 0, "logs.level": "warning"})
-    played: Played = prepare(settings, options.candles, 0, 0, options.speed, None)
+def soak(candles: Path, minutes: float, speed: float, folder: Path) -> tuple[Row, bool]:
+    """The whole run in an empty folder: what was seen, and whether all of it was right."""
+    settings = load(None, {"storage.folder": str(folder), "web.port": 0, "logs.level": "warning"})
+    played: Played = prepare(settings, candles, 0, 0, speed, None)
     samples: list[Sample] = []
 
     async def beside(daemon: Daemon) -> None:
-        watching = asyncio.create_task(sample_for_ever(samples, max(1.0, options.minutes * 60 / 120)))
-        await asyncio.sleep(options.minutes * 60)
+        watching = asyncio.create_task(sample_for_ever(samples, max(1.0, minutes * 60 / 120)))
+        await asyncio.sleep(minutes * 60)
         watching.cancel()
         daemon.stop()
 
     outcome = asyncio.run(play(played, (), beside))
-    folder = Path(outcome["journal"])
     checked = check_slices(folder, played.panel)
     with Store(folder) as store:
         problems = audit(store, recover_state(store))
@@ -116,9 +111,21 @@ def main() -> None:
         "equity": round(outcome["equity"], 2),
         "faults": json.dumps(outcome["faults"]),
     }
-    print(json.dumps(row) if options.json else table([row]))
     undecided = checked.slices - checked.decided
-    sys.exit(1 if undecided or checked.wrong_masks or problems or not identical else 0)
+    return row, not (undecided or checked.wrong_masks or problems) and identical
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--candles", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--speed", type=float, default=60.0)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        row, sound = soak(options.candles, options.minutes, options.speed, Path(folder))
+    print(json.dumps(row) if options.json else table([row]))
+    sys.exit(0 if sound else 1)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The books of a data folder, checked from its journal: what must hold whatever happened, crashes included.
 
+They open with the first state that is kept: an account that has never traded, or where pruning left off.
+
 Invariants I1, I3, I4, I5, I6 and I11 of the fault catalogue: the ledger is the sum of the fills, every trade is booked
 once, no wish is ordered twice, no slice is decided twice, nothing is sold that was not held.
 """
@@ -8,7 +10,8 @@ from collections import Counter
 from decimal import Decimal
 
 from bot.core.commands import Submit
-from bot.core.events import Filled
+from bot.core.engine import Engine
+from bot.core.events import Filled, Reconciled
 from bot.core.market import MONEY, Side
 from bot.core.snapshot import Snapshot
 from bot.edge.store import Row, Store
@@ -18,12 +21,12 @@ ZERO = Decimal(0)
 
 
 class Books:
-    """What the journal's fills add up to."""
+    """What the journal's fills add up to, from a state on."""
 
-    def __init__(self, cash: Decimal) -> None:
-        self.balances: Counter[str] = Counter()
-        self.cash = cash
-        self.quantities: dict[str, Decimal] = {}
+    def __init__(self, opening: Snapshot) -> None:
+        self.cash = opening.cash
+        self.quantities = {holding.symbol: holding.quantity for holding in opening.holdings}
+        self.fees = dict(opening.fees)
         self.trades: Counter[tuple[str, str]] = Counter()
 
     def add(self, fill: Filled) -> None:
@@ -36,6 +39,7 @@ class Books:
             paid = MONEY.subtract(paid, fill.fee)
         self.cash = MONEY.add(self.cash, paid)
         self.quantities[fill.symbol] = MONEY.add(self.quantities.get(fill.symbol, ZERO), moved)
+        self.fees[fill.fee_asset] = MONEY.add(self.fees.get(fill.fee_asset, ZERO), fill.fee)
         self.trades[fill.symbol, fill.trade_id] += 1
 
 
@@ -43,39 +47,49 @@ def audit(store: Store, state: Snapshot | None) -> list[str]:
     """What is wrong with the books; empty when they are right. `state` is what recovery makes of them."""
     problems: list[str] = []
     books: Books | None = None
-    decided_ms = 0
+    closed_ms = 0
     wishes: Counter[tuple[int, str, str, str]] = Counter()
     for session in store.sessions():
-        engine = engine_of(session.settings, session.symbols)
+        engine: Engine | None = None
         for row in store.rows(session.id):
+            if isinstance(row.event, Reconciled):
+                books = books or Books(row.event.snapshot)
+                engine = engine or engine_of(session.settings, session.symbols)
+                engine.handle(row.event, row.now_ms)
+                closed_ms = max(closed_ms, _closed_ms(engine))
+                continue
+            if engine is None or books is None:
+                continue  # pruned in part: the books open with the first checkpoint that is kept
             before = engine.decided_ms
             engine.handle(row.event, row.now_ms)
-            if type(row.event).__name__ == "Reconciled":
-                books = books or Books(engine.ledger.cash_start)
-                decided_ms = max(decided_ms, engine.decided_ms)
-                continue
             if engine.decided_ms != before:
-                if engine.decided_ms <= decided_ms:
+                if _closed_ms(engine) <= closed_ms:
                     problems.append(f"slice {engine.decided_ms} was decided twice, again in session {session.id}")
-                decided_ms = engine.decided_ms
-            if books is not None:
-                _book(row, books, wishes)
-        if engine.session and engine.ledger.balance_error():
+                closed_ms = _closed_ms(engine)
+            _book(row, engine.setup.interval_ms, books, wishes)
+        if engine is not None and engine.ledger.balance_error():
             problems.append(f"session {session.id}: the ledger is off by {engine.ledger.balance_error()}")
     problems += [f"trade {symbol} {trade} was booked {times} times" for (symbol, trade), times in _twice(books)]
     problems += [
-        f"{side} {symbol} of slice {at} was ordered {n} times" for (at, symbol, side, _), n in wishes.items() if n > 1
+        f"{side} {symbol} of the slice that closed at {at} was ordered {n} times"
+        for (at, symbol, side, _), n in wishes.items()
+        if n > 1
     ]
     return problems + _against(state, books)
 
 
-def _book(row: Row, books: Books, wishes: Counter[tuple[int, str, str, str]]) -> None:
+def _closed_ms(engine: Engine) -> int:
+    """The close of the last decided slice: opens of two intervals do not compare."""
+    return engine.decided_ms + engine.setup.interval_ms if engine.decided_ms else 0
+
+
+def _book(row: Row, interval_ms: int, books: Books, wishes: Counter[tuple[int, str, str, str]]) -> None:
     if isinstance(row.event, Filled):
         books.add(row.event)
     for command in row.commands:
         if isinstance(command, Submit):
             order = command.order
-            wishes[order.open_ms, order.symbol, order.side, order.reason] += 1
+            wishes[order.open_ms + interval_ms, order.symbol, order.side, order.reason] += 1
 
 
 def _twice(books: Books | None) -> list[tuple[tuple[str, str], int]]:
@@ -91,8 +105,13 @@ def _against(state: Snapshot | None, books: Books | None) -> list[str]:
         problems.append(f"cash is {state.cash}, the fills add up to {books.cash}")
     held = {holding.symbol: holding.quantity for holding in state.holdings}
     for symbol in sorted({*held, *books.quantities}):
-        if held.get(symbol, ZERO) != books.quantities.get(symbol, ZERO):
-            problems.append(f"{symbol}: {held.get(symbol, ZERO)} held, the fills add up to {books.quantities[symbol]}")
-        if books.quantities.get(symbol, ZERO) < 0:
+        owned, summed = held.get(symbol, ZERO), books.quantities.get(symbol, ZERO)
+        if owned != summed:
+            problems.append(f"{symbol}: {owned} held, the fills add up to {summed}")
+        if summed < 0:
             problems.append(f"{symbol}: more was sold than bought")
+    for asset in sorted({*state.fees, *books.fees}):
+        paid, summed = state.fees.get(asset, ZERO), books.fees.get(asset, ZERO)
+        if paid != summed:
+            problems.append(f"fees of {paid} {asset} were paid, those of the fills add up to {summed}")
     return problems

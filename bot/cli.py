@@ -97,6 +97,32 @@ def exchange(as_json: bool, **options: Any) -> None:
     say(run_exchange(**options), as_json)
 
 
+@main.command(cls=Verb)
+@click.option("--exchange", required=True, help="binance, bybit, bybit-linear, or any other that ccxt knows.")
+@click.option("--symbols", required=True, metavar="BTC/USDT,ETH/USDT", help="The pairs, between commas.")
+@click.option("--timeframe", default="1m", show_default=True, help="Of the candles: 1m, 5m, 1h.")
+@click.option("--timerange", default="-", metavar="20240101-20240301", help="Days UTC, the last not included.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("candles"), show_default=True, help="The store.")
+@click.option(
+    "--source",
+    type=click.Choice(("auto", "rest", "archive")),
+    default="auto",
+    show_default=True,
+    help="auto: Binance's archives for whole months and days, REST for the rest.",
+)
+@click.option("--url", help="Another address of the exchange's REST, as of a simulated one.")
+@click.option("--archive-url", help="Another address of Binance's archives.")
+@as_json
+def fetch(as_json: bool, **options: Any) -> None:
+    """Candles of an exchange into a store. What is there is not fetched again: after a break, the same command goes on.
+
+    Example: lacuna fetch --exchange binance --symbols BTC/USDT,ETH/USDT --timerange 20240101-20240301
+    """
+    from bot.fetching import fetch as fetch_candles
+
+    say(fetch_candles(**options), as_json)
+
+
 @main.group()
 def train() -> None:
     """Fit a model on a folder of candles."""
@@ -277,6 +303,36 @@ def show_config(path: Path | None, sets: tuple[str, ...], as_json: bool) -> None
 
 for verb in (backtest, lookahead, parity):
     main.add_command(verb)
+
+
+@main.command(cls=Verb)
+@click.argument("verb", type=click.Choice(("pause", "resume", "reduce", "flatten", "halt")))
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("data"))
+@click.option("--who", help="Who says so, for the journal; without it the login name.")
+@as_json
+def tell(verb: str, folder: Path, who: str | None, as_json: bool) -> None:
+    """Tell a bot what to do, through its data folder. One that does not run obeys when it is started again.
+
+    \b
+    pause     no new positions              reduce, flatten   sell what is held
+    halt      no orders of any kind         resume            ends all of these, and what a limit has latched
+
+    Example: lacuna tell halt data
+    """
+    import getpass
+    import time
+
+    from bot.core.events import Verb as Order
+    from bot.edge.operator import tell as leave
+
+    if who is None:
+        try:
+            who = getpass.getuser()
+        except (KeyError, OSError):
+            who = f"user {os.getuid()}"  # a container may know no names
+    path = leave(folder, Order(verb), who, time.time_ns())
+    result = {"verb": verb, "who": who, "file": str(path)}
+    say(result, as_json, f"{verb} is left in {folder}: the bot obeys within seconds, or at its next start")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ class Market(Section):
     symbols: tuple[str, ...] = ()
     quote: str = "USDT"
     timeframe: str = "1m"
-    soft_limit_ms: int = Field(5_000, ge=0)
+    soft_limit_ms: int = Field(5_000, ge=500)  # also the pause between two questions to REST
     hard_limit_ms: int = Field(20_000, gt=0)
     window: int = Field(240, ge=2, le=1_000)
 
@@ -108,18 +108,18 @@ class Feed(Section):
     """The websocket's patience, in exchange seconds."""
 
     silence_s: float = Field(15.0, gt=0)
-    ping_every_s: float = Field(10.0, gt=0)
+    ping_every_s: float = Field(10.0, ge=1)
     pong_within_s: float = Field(10.0, gt=0)
     open_within_s: float = Field(10.0, gt=0)
     backoff_s: float = Field(1.0, gt=0)
     backoff_max_s: float = Field(60.0, gt=0)
     attempts_max: int = Field(20, ge=1, le=250)
-    attempts_window_s: float = Field(300.0, gt=0)
+    attempts_window_s: float = Field(300.0, ge=1)
     rotate_after_s: float = Field(82_800.0, gt=0)
     rotate_spread_s: float = Field(1_800.0, ge=0)
     frame_bytes_max: int = Field(1_048_576, gt=0)
     book_ticker: bool = True
-    resync_every_s: float = Field(600.0, gt=0)
+    resync_every_s: float = Field(60.0, ge=1)
     rest_weight_share: float = Field(0.5, gt=0, le=1)
 
 
@@ -139,7 +139,6 @@ class Forecaster(Section):
     """The model and its time budget. Empty model: the strategy needs none."""
 
     model: str = ""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
     budget_s: float = Field(20.0, gt=0)
 
 
@@ -203,6 +202,25 @@ class Settings(BaseSettings):
     web: Web = Web()
     logs: Logs = Logs()
 
+    @field_validator("strategies")
+    @classmethod
+    def _of_their_strategies(cls, sections: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Every strategy's own section, chosen or not, as its strategy reads it; a line for each error."""
+        checked: dict[str, dict[str, Any]] = {}
+        errors: list[str] = []
+        for name, values in sections.items():
+            if name not in STRATEGIES:
+                near = difflib.get_close_matches(name, STRATEGIES, n=1)
+                errors.append(f"strategies.{name}: no such strategy{f', did you mean {near[0]}?' if near else ''}")
+                continue
+            try:
+                checked[name] = STRATEGY_SETTINGS[name](**values).model_dump(exclude_unset=True)
+            except ValidationError as why:
+                errors += [line for error in why.errors() for line in _lines(error, f"strategies.{name}")]
+        if errors:
+            raise ValueError("\n".join(errors))
+        return checked
+
 
 def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
     """The settings of a file, the environment above it, the command line's `overrides` above both.
@@ -210,13 +228,7 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
     `overrides` name a setting by its dotted path. BadConfiguration lists every error with its path.
     """
     file_values = _read(path) if path else {}
-    over: dict[str, Any] = {}
-    for dotted, value in (overrides or {}).items():
-        *sections, key = dotted.split(".")
-        at = over
-        for section in sections:
-            at = at.setdefault(section, {})
-        at[key] = value
+    over = _nested(overrides or {})
 
     class Layered(Settings):
         @classmethod
@@ -228,21 +240,45 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return InitSettingsSource(cls, over), env_settings, InitSettingsSource(cls, file_values)
+            variables = InitSettingsSource(cls, _hyphenated(env_settings()))
+            return InitSettingsSource(cls, over), variables, InitSettingsSource(cls, file_values)
 
-    errors = (
-        _unknown_variables()
-        + _strategy_errors(file_values.get("strategies"))
-        + _strategy_errors(over.get("strategies"))
-    )
+    errors = _unknown_variables()
     try:
         settings = Layered()
-    except (ValidationError, SettingsError) as why:
-        found = [_line(error) for error in why.errors()] if isinstance(why, ValidationError) else [str(why)]
-        raise BadConfiguration(errors + found) from None
+    except SettingsError as why:
+        raise BadConfiguration([*errors, str(why)]) from None
+    except ValidationError as why:
+        raise BadConfiguration(errors + [line for error in why.errors() for line in _lines(error)]) from None
     if errors:
         raise BadConfiguration(errors)
     return settings
+
+
+def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted path as sections of sections. BadConfiguration where one is both a value and a section."""
+    over: dict[str, Any] = {}
+    errors: list[str] = []
+    for dotted, value in overrides.items():
+        if any(other.startswith(f"{dotted}.") for other in overrides):
+            errors.append(f"{dotted}: set as a whole and in part on the command line: leave one of them out")
+            continue
+        *sections, key = dotted.split(".")
+        at = over
+        for section in sections:
+            at = at.setdefault(section, {})
+        at[key] = value
+    if errors:
+        raise BadConfiguration(errors)
+    return over
+
+
+def _hyphenated(variables: dict[str, Any]) -> dict[str, Any]:
+    """The environment's values, with strategies named as everywhere else: no shell exports a name with a hyphen."""
+    sections = variables.get("strategies")
+    if not isinstance(sections, dict):
+        return variables
+    return variables | {"strategies": {name.replace("_", "-"): values for name, values in sections.items()}}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -265,31 +301,16 @@ def _unknown_variables() -> list[str]:
     ]
 
 
-def _strategy_errors(sections: object) -> list[str]:
-    """The strategies' own sections: every one that stands there is checked, chosen or not."""
-    errors: list[str] = []
-    for name, values in sections.items() if isinstance(sections, dict) else ():
-        if not isinstance(values, dict):
-            continue  # the settings themselves refuse it
-        if name not in STRATEGIES:
-            near = difflib.get_close_matches(name, STRATEGIES, n=1)
-            errors.append(f"strategies.{name}: no such strategy{f', did you mean {near[0]}?' if near else ''}")
-            continue
-        try:
-            STRATEGY_SETTINGS[name](**values)
-        except ValidationError as why:
-            errors += [_line(error, f"strategies.{name}") for error in why.errors()]
-    return errors
-
-
-def _line(error: Any, prefix: str = "") -> str:
+def _lines(error: Any, prefix: str = "") -> list[str]:
     """One error as "path: what is wrong", without repeating what was given where that may be a secret."""
     path = ".".join(str(part) for part in ((prefix,) if prefix else ()) + tuple(error["loc"]))
     message = error["msg"].removeprefix("Value error, ")
+    if path == "strategies" and error["type"] == "value_error":
+        return list(message.splitlines())  # each with its path already
     if error["type"] == "extra_forbidden":
         near = _nearest(path)
         message = f"no such setting{f', did you mean {near}?' if near else ''}"
-    return f"{path}: {message}" if path else message
+    return [f"{path}: {message}" if path else message]
 
 
 def _nearest(path: str) -> str:

@@ -1,15 +1,15 @@
 """`lacuna demo` and `lacuna exchange`: a simulated exchange, with or without the daemon that trades on it, offline.
 
 The demo fits a Gaussian on the candles before the replayed range, so what it trades on was never seen. Its state
-goes to a folder of its own that each demo starts afresh. At high speed an exchange second is a few wall
+goes to a folder of its own that each demo starts afresh, never to one that no demo made. At high speed an exchange second is a few wall
 milliseconds, so the waiting times are stretched to what a busy machine can keep.
 """
 
 import asyncio
-import contextlib
 import errno
+import secrets
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,12 @@ from structlog.typing import FilteringBoundLogger
 from bot.config import BadConfiguration, Settings
 from bot.core.market import MINUTE_MS, Panel
 from bot.daemon import Daemon
+from bot.edge import demo_folder
 from bot.edge.candles import covered, load_panel
 from bot.edge.clock import Clock
-from bot.edge.database import FILE
-from bot.edge.lock import FolderLock
 from bot.edge.logs import configure
 from bot.edge.web import PortTaken
+from bot.patience import patient
 from bot.run import serve
 from bot.simulator.faults import parse_fault
 from bot.simulator.market import Market
@@ -39,16 +39,14 @@ from models.checkpoint import load
 from models.model import BadModel, Model
 from models.train import fit
 
-FOLDER = "demo-data"
 COVERAGE = 0.9
 TRAIN_SHARE = 0.7
 TRAIN_MINUTES_MAX = 20_000
 FIT_SHARE = 0.85  # the rest chooses between lags
 SYNTHETIC_MINUTES = 14_400
-STRETCH_FROM_SPEED = 10.0
 WILD = Recipe(common=0.0024, sector=0.00105, own=0.0009, stray=0.0021)  # so that a minute shows some trades
 
-Beside = Callable[[Daemon], Awaitable[None]]
+Beside = Callable[[Daemon], Coroutine[Any, Any, None]]
 
 
 class Played(Struct, frozen=True, eq=False):
@@ -62,7 +60,7 @@ class Played(Struct, frozen=True, eq=False):
     market: Market
     first: int
     speed: float
-    model: Model
+    model: Model | None
 
 
 def run_demo(
@@ -116,7 +114,7 @@ def prepare(
         say.print(f"fitting a gaussian on {first:,} slices of {len(panel.symbols)} coins ...", style="dim")
         chosen = fit("gaussian", panel.rows(max(0, first - TRAIN_MINUTES_MAX), first), FIT_SHARE).model
     settings = _suited(settings, panel, speed)
-    _clear(Path(settings.storage.folder))
+    demo_folder.clear(Path(settings.storage.folder))
     market = Market(panel if candles or model else SyntheticSource(coins, seed, recipe=WILD, keep=len(panel)))
     return Played(settings, panel, market, first, speed, chosen)
 
@@ -143,7 +141,7 @@ async def play(
     settings = settings.model_copy(update={"exchange": settings.exchange.model_copy(update=local)})
     lines = configure(settings.logs.model_copy(update=logs or {}), clock.now_ms, sys.stderr)
     log: FilteringBoundLogger = structlog.get_logger()
-    daemon = Daemon(settings, played.panel.symbols, played.model, clock, log)
+    daemon = Daemon(settings, played.panel.symbols, played.model, clock, log, secrets.randbits(64))
     try:
         return await serve(daemon, log, lambda: beside(daemon))
     finally:
@@ -153,32 +151,13 @@ async def play(
 
 def _suited(settings: Settings, panel: Panel, speed: float) -> Settings:
     """A folder of its own, the panel's universe, and patience for a busy machine at high speed."""
-    folder = FOLDER if settings.storage.folder == Settings().storage.folder else settings.storage.folder
+    folder = demo_folder.FOLDER if settings.storage.folder == Settings().storage.folder else settings.storage.folder
     updates: dict[str, Any] = {
         "storage": settings.storage.model_copy(update={"folder": folder}),
         "market": settings.market.model_copy(update={"symbols": panel.symbols}),
         "forecaster": settings.forecaster.model_copy(update={"model": "gaussian"}),
     }
-    if speed > STRETCH_FROM_SPEED:
-        patience = {"soft_limit_ms": 30_000, "hard_limit_ms": 50_000}
-        updates["market"] = updates["market"].model_copy(update=patience)
-        ages = {"stale_after_ms": 58_000, "forecast_age_max_ms": 58_000}
-        updates["risk"] = settings.risk.model_copy(update=ages)
-        updates["forecaster"] = updates["forecaster"].model_copy(update={"budget_s": 58.0})
-        slow = {"silence_s": 1.5 * speed, "ping_every_s": speed, "pong_within_s": 2 * speed}
-        updates["feed"] = settings.feed.model_copy(update=slow)
-    return settings.model_copy(update=updates)
-
-
-def _clear(folder: Path) -> None:
-    """Starts the folder afresh, unless a bot lives in it. Nothing but a bot's own files is removed."""
-    if not (folder / FILE).exists():
-        return
-    lock = FolderLock(folder)  # AlreadyRunning when another demo trades in it
-    for path in (*folder.glob(f"{FILE}*"), folder / "lock", folder / "reserve"):
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-    lock.release()
+    return patient(settings.model_copy(update=updates), speed)
 
 
 def _candle_panel(candles: Path) -> Panel:

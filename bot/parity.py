@@ -2,7 +2,7 @@
 
 Played    the daemon trades on a real websocket and a real journal; its journal says what it was told and what it did.
           The backtester then replays the same candles from the same history on, with the same rules and model.
-Compared  slice by slice: the forecast, the targets, the orders and their fills, to the last digit.
+Compared  slice by slice, from the first the daemon decided: forecast, targets, orders and fills, to the last digit.
 Prices    the exchange shows no book, and every candle stands at its open for most of it: an order that leaves in
           time meets the next open in both worlds. A machine too slow for the speed shows as a difference.
 """
@@ -69,20 +69,22 @@ def compare(settings: Settings, panel: Panel, first: int, model: Model | None, s
         asyncio.run(_play(settings, panel, first, model, speed))
         with Store(Path(folder)) as store:
             rows = list(store.rows(1))
-    snapshot, began = _beginning(rows)
+    snapshot = next(row.event.snapshot for row in rows if isinstance(row.event, Reconciled))
     history = next(row.event.panel for row in rows if isinstance(row.event, History))
-    start = int(np.searchsorted(panel.open_ms, history.open_ms[0]))
     paper = _of_journal(settings, rows, panel.symbols)
-    last_ms = max(paper.targets, default=0)
-    stop = min(int(np.searchsorted(panel.open_ms, last_ms)) + 1 + LAST_SLICES, len(panel))
-    replayed = _of_replay(settings, panel.rows(start, stop), len(history), fresh, snapshot)
-    return differences(paper, replayed, began, last_ms - LAST_SLICES * panel.interval_ms)
+    if not paper.targets:
+        return differences(paper, paper, 0, 0)
+    began_ms, last_ms = min(paper.targets), max(paper.targets)
+    start, began, last = np.searchsorted(panel.open_ms, (history.open_ms[0], began_ms, last_ms)).tolist()
+    played = panel.rows(start, min(last + 1 + LAST_SLICES, len(panel)))
+    replayed = _of_replay(settings, played, began - start, fresh, snapshot)
+    return differences(paper, replayed, began_ms, last_ms - LAST_SLICES * panel.interval_ms)
 
 
-def differences(paper: Done, replayed: Done, after_ms: int, until_ms: int) -> Compared:
-    """The first thing that differs in the slices opened after `after_ms` and up to `until_ms`, and how many agree."""
+def differences(paper: Done, replayed: Done, from_ms: int, until_ms: int) -> Compared:
+    """The first thing that differs in the slices opened from `from_ms` to `until_ms`, and how many agree."""
     counts = dict.fromkeys(("forecasts", "targets", "orders", "fills"), 0)
-    slices = sorted(at_ms for at_ms in paper.targets.keys() | replayed.targets.keys() if after_ms < at_ms <= until_ms)
+    slices = sorted(at_ms for at_ms in paper.targets.keys() | replayed.targets.keys() if from_ms <= at_ms <= until_ms)
     for at_ms in slices:
         for kind in counts:
             one, other = getattr(paper, kind).get(at_ms), getattr(replayed, kind).get(at_ms)
@@ -102,8 +104,9 @@ def _difference(one: Any, other: Any) -> str:
         moved = ~((one == other) | (np.isnan(one) & np.isnan(other)))
         at = int(moved.argmax())
         return f"coin {at}: paper {one[at]!r}, replay {other[at]!r}" if moved.any() else ""
-    same = one is other if one is None or other is None else bool(one == other)
-    return "" if same else f"paper {one}, replay {other}"
+    if one is None or other is None:
+        return "" if one is other else f"paper has {'none' if one is None else 'some'}, the replay has not the same"
+    return "" if one == other else f"paper {one}, replay {other}"
 
 
 def _suited(settings: Settings, panel: Panel, speed: float, folder: str) -> Settings:
@@ -127,13 +130,6 @@ async def _play(settings: Settings, panel: Panel, first: int, model: Model | Non
         daemon.stop()
 
     await play(Played(settings, panel, market, first, speed, model), (), beside, {"level": "error"})
-
-
-def _beginning(rows: Sequence[Row]) -> tuple[Snapshot, int]:
-    """The snapshot the daemon started from, and the newest slice of its history."""
-    snapshot = next(row.event.snapshot for row in rows if isinstance(row.event, Reconciled))
-    history = next(row.event.panel for row in rows if isinstance(row.event, History))
-    return snapshot, int(history.open_ms[-1])
 
 
 def _of_journal(settings: Settings, rows: Sequence[Row], symbols: tuple[str, ...]) -> Done:

@@ -7,9 +7,11 @@ events through `post`. Nothing slow happens here: inference, disk and REST have 
 
 import asyncio
 import hashlib
+import math
 from collections import deque
 from typing import Protocol
 
+import numpy as np
 from msgspec import Struct
 
 from bot.core.commands import AnyCommand, Approved, Cancel, Confirm, Fetch, Infer, Note, Query, Submit, WakeAt
@@ -23,8 +25,11 @@ from bot.core.events import (
     History,
     Reconciled,
     Rejected,
+    Stopping,
     Wake,
 )
+from bot.core.memory import remember
+from bot.core.orders import UNPROVEN
 from bot.core.snapshot import State
 from bot.edge.broker import PaperBroker
 from bot.edge.clock import Clock
@@ -49,7 +54,7 @@ class Counts(Struct):
 
 
 class Hands(Protocol):
-    """What the pump cannot do itself: start tasks, tell people, and settle a slice."""
+    """What the pump cannot do itself: start tasks and tell people."""
 
     def fetch(self, wanted: Fetch) -> None: ...
 
@@ -61,12 +66,18 @@ class Hands(Protocol):
         """The journal could not write what was to be acted on; it tries again by itself."""
         ...
 
-    async def slice_settled(self) -> None:
-        """The newest slice is decided, or will not be."""
+    def slice_closed(self) -> None:
+        """The newest slice is in the window, decided or not."""
+        ...
+
+    def slice_decided(self) -> None:
+        """The newest slice is decided, and its orders have left."""
         ...
 
 
 class Pump:
+    """Takes a checkpoint behind the first event at which one is due, every `checkpoint_slices`, and nothing is in doubt."""
+
     def __init__(
         self,
         engine: Engine,
@@ -76,9 +87,12 @@ class Pump:
         clock: Clock,
         metrics: Metrics,
         hands: Hands,
+        checkpoint_slices: int,
     ) -> None:
         self.engine = engine
         self.counts = Counts()
+        self._checkpoint_slices = checkpoint_slices
+        self._checkpoint_at: float = checkpoint_slices
         self._journal = journal
         self._broker = broker
         self._forecaster = forecaster
@@ -142,18 +156,44 @@ class Pump:
         if commands:
             self._digest.update(encode_commands(commands))
         orders = [command.order for command in commands if isinstance(command, Submit)]
-        self.slice_orders = len(orders)
+        closed = engine.window.newest_ms != newest_ms and not isinstance(event, (Reconciled, History))
+        self.slice_orders = len(orders) + (0 if closed else self.slice_orders)
         if orders:
             await self._send(orders)
         for command in commands:
             self._act(command)
         self._count(event)
         took = self._clock.monotonic() - began
-        if engine.window.newest_ms != newest_ms and not isinstance(event, (Reconciled, History)):
-            self._slice_closed(now_ms, took)
+        if closed:
+            self._slices_closed(newest_ms, now_ms, took)
+            self._hands.slice_closed()
         if engine.decided_ms != decided_ms and not isinstance(event, Reconciled):
             self._decided(event, took)
-            await self._hands.slice_settled()
+            self._hands.slice_decided()
+        if isinstance(event, Stopping):
+            self._checkpoint_at = math.inf  # a checkpoint would forget that nothing may be ordered any more
+        if self.counts.slices >= self._checkpoint_at and self._proven():
+            await self._checkpoint()
+
+    async def part(self) -> None:
+        """The whole state, as the last rows of a run that ends in good order: the next start replays nothing.
+
+        Who calls has ended `run`. Where an order's fate is unknown the rows tell more than a snapshot: none is made.
+        """
+        if self._proven():
+            await self._checkpoint()
+
+    def _proven(self) -> bool:
+        """Whether the fate of every order is known: a snapshot would have to doubt the others again."""
+        return all(order.state not in UNPROVEN for order in self.engine.orders.live.values())
+
+    async def _checkpoint(self) -> None:
+        """The whole state goes to the journal, from where the next start may begin."""
+        self._checkpoint_at = self.counts.slices + self._checkpoint_slices
+        engine = self.engine
+        snapshot, history = remember(engine, engine.session, engine.strategy.rows), engine.window.panel()
+        await self.take(Reconciled(snapshot))
+        await self.take(History(history))
 
     async def _send(self, orders: list[Approved]) -> None:
         """The intents are on disk before the first order leaves; where there is no room, none does (P9, P11)."""
@@ -220,16 +260,21 @@ class Pump:
 
     # -- counting
 
-    def _slice_closed(self, now_ms: int, took: float) -> None:
+    def _slices_closed(self, before_ms: int, now_ms: int, took: float) -> None:
+        """One slice, or after an outage all those whose hard limit had passed."""
         engine = self.engine
-        late = now_ms - engine.window.newest_ms - engine.setup.interval_ms > engine.setup.soft_limit_ms
+        interval_ms, newest_ms = engine.setup.interval_ms, engine.window.newest_ms
         self._slice_took = took
-        self.counts.slices += 1
-        self.counts.slices_late += late
-        missed = now_ms - engine.window.newest_ms - engine.setup.interval_ms > engine.setup.limits.stale_after_ms
-        whole = "partial" if engine.missing.any() else "complete"
-        self.slice_outcome = "missed" if missed else "late" if late else whole
-        self._metrics.slice_decided(self.slice_outcome, 1.0 - float(engine.missing.mean()))
+        first_ms = max(before_ms + interval_ms, engine.window.oldest_ms)
+        for open_ms in range(first_ms, newest_ms + interval_ms, interval_ms):
+            age_ms = now_ms - open_ms - interval_ms
+            late, missed = age_ms > engine.setup.soft_limit_ms, age_ms > engine.setup.limits.stale_after_ms
+            missing = np.isnan(engine.window.close[-1 - (newest_ms - open_ms) // interval_ms])
+            whole = "partial" if missing.any() else "complete"
+            self.counts.slices += 1
+            self.counts.slices_late += late
+            self.slice_outcome = "missed" if missed else "late" if late else whole
+            self._metrics.slice_closed(self.slice_outcome, 1.0 - float(missing.mean()))
 
     def _decided(self, event: AnyEvent, took: float) -> None:
         """From the closing frame to orders in the broker's hands, the inference left out."""

@@ -1,10 +1,16 @@
-"""`lacuna run`: the daemon with its model, its signals and its web server, until it is told to stop."""
+"""`lacuna run`: the daemon with its model, its signals and its web server, until it is told to stop.
+
+Neighbours  what runs beside the daemon lives and dies with it. A web server that the machine takes away comes back
+            (fault Q6: nobody stops trading for a page); any other error of theirs is our bug and ends the run, the
+            journal closed, so that nobody believes for weeks in a table or a timer that died on the first day.
+"""
 
 import asyncio
 import os
+import secrets
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +20,11 @@ from structlog.typing import FilteringBoundLogger
 
 from bot.config import BadConfiguration, Settings
 from bot.daemon import Daemon
+from bot.edge import demo_folder
 from bot.edge.clock import Clock
 from bot.edge.forecaster import check_universe
 from bot.edge.logs import configure
-from bot.edge.web import PortTaken, Web
+from bot.edge.web import OFF, PortTaken, Web, WebDied
 from bot.pump import SWITCH_S
 from bot.readings import ready_of, status_of
 from bot.session import wants_forecast
@@ -26,16 +33,20 @@ from models.checkpoint import BadModel, load
 from models.model import Model
 
 BUILT_IN = "market"
+STOP_WITHIN_S = 7.5  # fault P1 grants 8
+WEB_AGAIN_S = 5.0
+INPUT_OUTPUT = 74
 
 
 def run_daemon(settings: Settings) -> dict[str, Any]:
     """Runs the daemon in this process; its outcome."""
+    demo_folder.refuse(Path(settings.storage.folder))
     clock = Clock(settings.exchange.speed)
     symbols, model = choose_model(settings)
     lines = configure(settings.logs, clock.now_ms, sys.stderr)
     try:
         log: FilteringBoundLogger = structlog.get_logger()
-        return asyncio.run(serve(Daemon(settings, symbols, model, clock, log), log))
+        return asyncio.run(serve(Daemon(settings, symbols, model, clock, log, secrets.randbits(64)), log))
     finally:
         lines.close()
 
@@ -73,31 +84,39 @@ def choose_model(settings: Settings) -> tuple[tuple[str, ...], Model | None]:
 
 
 async def serve(
-    daemon: Daemon, log: FilteringBoundLogger, beside: Callable[[], Awaitable[None]] | None = None
+    daemon: Daemon, log: FilteringBoundLogger, beside: Callable[[], Coroutine[Any, Any, None]] | None = None
 ) -> dict[str, Any]:
-    """The daemon and its web server; SIGTERM and SIGINT stop it, a second one ends the process at once."""
+    """The daemon and its neighbours; SIGTERM and SIGINT stop it, a second one ends the process at once."""
     sys.setswitchinterval(SWITCH_S)
     _obey_signals(daemon)
     settings = daemon.settings.web
     ready, status = lambda: ready_of(daemon), lambda: status_of(daemon)
-    web = Web(settings, daemon.clock, daemon.metrics.text, ready, status)
-    try:
+    async with asyncio.TaskGroup() as tasks:
+        neighbours = []
+        if settings.port != OFF:
+            web = Web(settings, daemon.clock, daemon.metrics.text, ready, status)
+            neighbours.append(tasks.create_task(_keep_serving(web, daemon, log), name="web"))
+        if beside is not None:
+            neighbours.append(tasks.create_task(beside(), name="beside"))
+        outcome = await daemon.run()
+        for neighbour in neighbours:
+            neighbour.cancel()
+    return dict(to_builtins(outcome))
+
+
+async def _keep_serving(web: Web, daemon: Daemon, log: FilteringBoundLogger) -> None:
+    """The web server for ever; on paper a port that is taken is a warning, and is tried again (fault Q6)."""
+    while True:
         try:
             await web.start()
-            if settings.port >= 0:
-                log.info("web", url=f"http://{settings.host}:{web.port}/")
-        except PortTaken as why:
-            daemon.faults.count("Q6", str(why))  # on paper: a warning, trading goes on
-        if beside is None:
-            return dict(to_builtins(await daemon.run()))
-        shown = asyncio.ensure_future(beside())
-        try:
-            return dict(to_builtins(await daemon.run()))
+            log.info("web", url=f"http://{daemon.settings.web.host}:{web.port}/")
+            daemon.faults.end("Q6")
+            await web.watch()
+        except (PortTaken, WebDied) as why:
+            daemon.faults.begin("Q6", str(why))
         finally:
-            shown.cancel()
-            await asyncio.gather(shown, return_exceptions=True)
-    finally:
-        await web.stop()
+            await web.stop()
+        await asyncio.sleep(WEB_AGAIN_S)
 
 
 def _obey_signals(daemon: Daemon) -> None:
@@ -110,6 +129,13 @@ def _obey_signals(daemon: Daemon) -> None:
             os._exit(1)  # the second word means now; the next start recovers (fault P2)
         told = True
         daemon.stop()
+        loop.call_later(STOP_WITHIN_S, _give_up)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
+
+
+def _give_up() -> None:
+    """The one deadline of a stop: who waits for the disk longer is killed without a word (fault P1)."""
+    os.write(2, b"lacuna: the stop took too long: what is not on disk is recovered at the next start\n")
+    os._exit(INPUT_OUTPUT)

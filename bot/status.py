@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bot.core.snapshot import Snapshot
 from bot.edge.store import Store
 from bot.session import recover_state
 
@@ -25,11 +26,27 @@ def status_of(folder: Path) -> dict[str, Any]:
             "ended": newest.exit if newest else None,
             "coins": len(newest.symbols) if newest else 0,
             "equity": equity[0] if equity else None,
-            "positions": {held.symbol: str(held.quantity) for held in state.holdings} if state else {},
+            "positions": positions_of(state) if state else {},
             "orders": store.newest("orders", ORDERS),
             "fills": store.newest("fills", FILLS),
             "notes": store.newest("notes", NOTES),
         }
+
+
+def positions_of(state: Snapshot) -> dict[str, dict[str, Any]]:
+    """What is held, the largest first: quantity in coins, exact; value, entry price and gain in the quote asset."""
+    marks = dict(zip(state.symbols, state.marks.tolist(), strict=True))
+    rows = {}
+    for held in state.holdings:
+        quantity, cost = float(held.quantity), float(held.cost)
+        value = quantity * marks[held.symbol]
+        rows[held.symbol] = {
+            "quantity": str(held.quantity),
+            "value": value,
+            "entry": cost / quantity,
+            "gain": value - cost,
+        }
+    return dict(sorted(rows.items(), key=lambda row: -float(row[1]["value"])))
 
 
 def text_of(status: dict[str, Any]) -> str:
@@ -44,6 +61,11 @@ def text_of(status: dict[str, Any]) -> str:
         lines.append(
             f"equity {point['equity']:,.2f} at {_time(point['open_ms'])}, cash {point['cash']:,.2f},"
             f" exposure {point['exposure']:.0%}, drawdown {point['drawdown']:.2%}, {point['risk']}"
+        )
+    for symbol, held in status["positions"].items():
+        lines.append(
+            f"{symbol:12} {held['quantity']:>18}  worth {held['value']:>12,.2f}  entered at {held['entry']:<12.6g}"
+            f" gain {held['gain']:+,.2f}"
         )
     for order in status["orders"]:
         filled = f"{order['filled']} of {order['quantity']}"

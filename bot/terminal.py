@@ -63,7 +63,8 @@ def _tables(status: dict[str, Any]) -> Table:
     slices = _table("slice", "coins", "decided in")
     for row in status["slices"][:ROWS]:
         coins = f"{row['present']}/{row['total']}"
-        slices.add_row(_clock(row["open_ms"]), coins, f"{row['decision_s'] * 1000:.2f} ms")
+        decided = "–" if row["decision_s"] is None else f"{row['decision_s'] * 1000:.2f} ms"
+        slices.add_row(_clock(row["open_ms"]), coins, decided)
     grid.add_row(positions, divergences, orders, slices)
     return grid
 

@@ -110,3 +110,55 @@ def test_a_missing_file_says_so() -> None:
     """A path that is not there is an error, not the defaults."""
     with pytest.raises(BadConfiguration, match="no such file"):
         load(Path("nowhere.toml"))
+
+
+# -- strategies: validated once, after file, environment and command line are one
+
+
+def test_a_strategys_setting_from_the_environment_is_checked_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault P17: what the strategy would refuse stops the start, whichever layer it came from."""
+    monkeypatch.setenv("LACUNA__STRATEGIES__MASKED_DIVERGENCE__BET", "up")
+    monkeypatch.setenv("LACUNA__STRATEGIES__HOLD__INVESTD", "0.5")
+    with pytest.raises(BadConfiguration) as caught:
+        load(None, {"account.cash": -1})
+    text = "\n".join(caught.value.errors)
+    assert "strategies.masked-divergence.bet:" in text
+    assert "strategies.hold.investd: no such setting, did you mean strategies.hold.invested?" in text
+    assert "account.cash:" in text
+
+
+def test_the_layers_of_a_strategys_settings_are_one_before_they_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each layer alone is right, together they contradict each other; and where they fit they are numbers, not text."""
+    path = tmp_path / "config.toml"
+    path.write_text("[strategies.masked-divergence]\nz_exit = 1.5\nz_slices_min = 50")
+    monkeypatch.setenv("LACUNA__STRATEGIES__MASKED_DIVERGENCE__Z_SLICES_MIN", "60")
+    with pytest.raises(BadConfiguration, match=r"strategies\.masked-divergence: z_exit is not below z_entry"):
+        load(path, {"strategies.masked-divergence.z_entry": 1.0})
+    found = load(path, {"strategies.masked-divergence.z_entry": "3"}).strategies
+    assert found == {"masked-divergence": {"z_exit": 1.5, "z_slices_min": 60, "z_entry": 3.0}}
+
+
+@pytest.mark.parametrize("paths", [("market", "market.window"), ("market.window", "market")])
+def test_a_section_cannot_be_a_value_and_a_section(paths: tuple[str, ...]) -> None:
+    """Fault P17: --set market=1 --set market.window=3, in either order, is a sentence."""
+    with pytest.raises(BadConfiguration, match="market: set as a whole and in part"):
+        load(None, dict.fromkeys(paths, 3))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("market.soft_limit_ms", 0),
+        ("market.soft_limit_ms", 499),
+        ("feed.resync_every_s", 0),
+        ("feed.resync_every_s", 0.001),
+        ("feed.ping_every_s", 0.001),
+        ("feed.attempts_window_s", 0.001),
+    ],
+)
+def test_a_pause_that_would_be_none_is_refused(path: str, value: float) -> None:
+    """A wait of nothing asks the exchange as fast as the machine can, or spends the budget of attempts for ever."""
+    with pytest.raises(BadConfiguration, match=path):
+        load(None, {path: value})

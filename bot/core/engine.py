@@ -206,7 +206,7 @@ class Engine:
         if age_ms > risk.limits.stale_after_ms:
             self._note("slice.missed", f"slice {open_ms} closed {age_ms} ms after its time", "F13")
         elif self._amiss and not self._anything_moved(latest):
-            self.decided_ms = open_ms  # nobody has a return: there is nothing to decide
+            self.decided_ms = max(self.decided_ms, open_ms)  # nobody has a return: there is nothing to decide
         elif len(self.window) < self.strategy.warmup:
             return
         elif self.strategy.wants_forecast:
@@ -429,12 +429,12 @@ class Engine:
                 self.risk.resume(self.equity)
                 self._note("operator.resume", text)
             case Verb.PAUSE:
-                self.risk.trip(Cause("operator", Level.NO_ENTRIES, text, latched=True))
+                self.risk.trip(Cause("pause", Level.NO_ENTRIES, text, latched=True))
             case Verb.REDUCE | Verb.FLATTEN:
-                self.risk.trip(Cause("operator", Level.REDUCE, text, latched=True))
+                self.risk.trip(Cause("reduce", Level.REDUCE, text, latched=True))
                 self._exit(self.window.newest_ms, now_ms)
             case Verb.HALT:
-                self.risk.trip(Cause("operator", Level.HALTED, text, latched=True))
+                self.risk.trip(Cause("halt", Level.HALTED, text, latched=True))
                 self._cancel_all(now_ms, tuple(Side))
 
     def _cancel_all(self, now_ms: int, sides: tuple[Side, ...]) -> None:

@@ -22,7 +22,7 @@ from models.model import BadModel, Inferred, Model
 
 RETURN_MAX = 1.0
 PANELS_MAX = 1_000
-JOIN_S = 2.0
+JOIN_S = 1.0  # of the 8 s that a stop may take (fault P1)
 NUMERIC = (np.linalg.LinAlgError, ArithmeticError, ValueError)
 
 Answer = Forecasted | ForecastFailed

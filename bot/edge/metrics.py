@@ -13,6 +13,7 @@ from bot.core.risk import Level
 
 STATES = tuple(level.name for level in Level)
 OUTCOMES = ("complete", "partial", "late", "missed")
+FORECASTS = ("answered", "late", "failed")
 REASONS_MAX = 32
 OTHER = "other"
 
@@ -56,7 +57,15 @@ class Metrics:
         self._reconnects = Counter("lacuna_feed_reconnects_total", "Connections lost and made anew.", registry=registry)
         self._frames = Counter("lacuna_frames_total", "Frames received.", ["kind"], registry=registry)
         self._bad_frames = Counter("lacuna_bad_frames_total", "Frames refused.", ["reason"], registry=registry)
-        self._reasons: set[str] = set()
+        self._refused = Counter(
+            "lacuna_refused_candles_total", "Candles of REST refused.", ["reason"], registry=registry
+        )
+        self._forecasts = Counter(
+            "lacuna_forecasts_total", "Questions to the model by what came of them.", ["outcome"], registry=registry
+        )
+        for outcome in FORECASTS:
+            self._forecasts.labels(outcome)
+        self._reasons: dict[Counter, set[str]] = {self._bad_frames: set(), self._refused: set()}
 
     def _order_metrics(self, registry: CollectorRegistry) -> None:
         self._orders = Counter(
@@ -77,14 +86,16 @@ class Metrics:
             "lacuna_journal_sync_seconds", "An intent's wait for the disk.", buckets=SYNC, registry=registry
         )
         self._rows = Counter("lacuna_journal_rows_total", "Events written to the journal.", registry=registry)
-        self._dropped = Counter("lacuna_dropped_total", "Telemetry that gave way.", ["what"], registry=registry)
+        self._dropped = Counter(
+            "lacuna_dropped_total", "What gave way to newer or weightier things.", ["what"], registry=registry
+        )
 
     # -- the market
 
     def candle_closed(self, lag_seconds: float) -> None:
         self._lag.observe(lag_seconds)
 
-    def slice_decided(self, outcome: str, completeness: float) -> None:
+    def slice_closed(self, outcome: str, completeness: float) -> None:
         """A slice closed: `outcome` is one of OUTCOMES, `completeness` the share of symbols present."""
         self._slices.labels(outcome).inc()
         self._completeness.set(completeness)
@@ -98,19 +109,29 @@ class Metrics:
     def feed_connections(self, count: int) -> None:
         self._connections.set(count)
 
-    def feed_reconnected(self) -> None:
-        self._reconnects.inc()
+    def feed_reconnected(self, count: int = 1) -> None:
+        self._reconnects.inc(count)
 
     def frames(self, kind: str, count: int = 1) -> None:
         self._frames.labels(kind).inc(count)
 
-    def bad_frame(self, reason: str) -> None:
+    def bad_frames(self, reason: str, count: int = 1) -> None:
+        self._count_reason(self._bad_frames, reason, count)
+
+    def refused_candles(self, reason: str, count: int = 1) -> None:
+        self._count_reason(self._refused, reason, count)
+
+    def _count_reason(self, counter: Counter, reason: str, count: int) -> None:
         """At most REASONS_MAX reasons have a counter of their own; the rest is "other"."""
-        if reason not in self._reasons:
-            if len(self._reasons) >= REASONS_MAX:
-                reason = OTHER
-            self._reasons.add(reason)
-        self._bad_frames.labels(reason).inc()
+        known = self._reasons[counter]
+        if reason not in known and len(known) >= REASONS_MAX:
+            reason = OTHER
+        known.add(reason)
+        counter.labels(reason).inc(count)
+
+    def forecasts(self, outcome: str, count: int = 1) -> None:
+        """Questions to the model: `outcome` is one of FORECASTS; late ones were overtaken, or over their budget."""
+        self._forecasts.labels(outcome).inc(count)
 
     # -- orders and money
 

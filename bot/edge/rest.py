@@ -11,40 +11,25 @@ Errors  RestError, rebuilt without URL and headers (S1); NotListed for pairs the
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 from bot.config import Exchange, Feed
 from bot.core.market import Candle, Instrument, compact
 from bot.edge.clock import SAMPLES, Clock, Sample
-from bot.edge.weight import Banned, Weight
+from bot.edge.questions import Questions, RestError
+from bot.edge.weight import Weight
 from bot.exchanges.binance import BadFrame, Codec, decode_instruments
+
+__all__ = ["Rest", "RestError"]
 
 PAGE = 1_000
 WEIGHT_A_MINUTE = 6_000
 KLINES_WEIGHT, TIME_WEIGHT, INFO_WEIGHT, TOUCH_WEIGHT = 2, 1, 20, 2
-TRIES, BACKOFF_S = 3, 0.5
 AT_ONCE = 8
 TIMEOUT_MS, TIMEOUT_WALL_MIN_MS = 10_000, 1_000
-LIMITED = (418, 429)
-DEFAULT_BAN_S = 60.0
 SKEW_MS = 250  # how far our idea of the server's time may be off before that is an alert of its own (T2)
 LEAD_CANDLES = 10  # an answer that begins too late is asked again from this much earlier
 NAMED_MAX = 400  # pairs that fit into one URL
-
-Kind = Literal["unreachable", "limited", "garbled", "refused"]
-T = TypeVar("T")
-
-
-class RestError(Exception):
-    """The exchange did not answer usefully; `retry_after` is the seconds it wants to be left alone."""
-
-    exit_code = 74
-
-    def __init__(self, kind: Kind, text: str, retry_after: float = 0.0) -> None:
-        super().__init__(f"{kind}: {text}")
-        self.kind = kind
-        self.retry_after = retry_after
 
 
 class Rest:
@@ -55,7 +40,7 @@ class Rest:
         self._codec = codec
         self._clock = clock
         self._url = exchange.rest_url.rstrip("/")
-        self._weight = Weight(int(WEIGHT_A_MINUTE * feed.rest_weight_share), clock)
+        self._questions = Questions(Weight(int(WEIGHT_A_MINUTE * feed.rest_weight_share), clock), clock)
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._made: Any = None
 
@@ -73,10 +58,7 @@ class Rest:
 
     def _on_answer(self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *request: Any) -> str:
         """ccxt's hook for every answer, called before it judges the status: here the limits hear of it."""
-        lowered = {str(name).lower(): str(value) for name, value in headers.items()}
-        if code in LIMITED:
-            self._weight.ban(_seconds(lowered.get("retry-after", "")))
-        self._weight.heard(lowered.get("x-mbx-used-weight-1m", ""))
+        self._questions.heard(code, headers)
         return body.strip()
 
     async def close(self) -> None:
@@ -85,7 +67,9 @@ class Rest:
 
     async def sync_clock(self) -> float:
         """Agrees the clock with the server by five samples; the move in ms. RestError when none can be trusted (T6)."""
-        samples = [await self._ask(TIME_WEIGHT, self._sample, {}, lambda sample: sample) for _ in range(SAMPLES)]
+        samples = [
+            await self._questions.ask(TIME_WEIGHT, self._sample, {}, lambda sample: sample) for _ in range(SAMPLES)
+        ]
         move = self._clock.agree(samples)
         if move is None:
             raise RestError("unreachable", "every answer about the time took too long")
@@ -107,12 +91,12 @@ class Rest:
         try:
             return await self._rules(asked, symbols)
         except RestError as why:
-            if why.kind != "refused" or not asked:
+            if why.kind not in ("refused", "unlisted") or not asked:
                 raise
             return await self._rules({}, symbols)  # one unknown name spoils the question: the whole list names it
 
     async def _rules(self, params: dict[str, Any], symbols: tuple[str, ...]) -> tuple[Instrument, ...]:
-        return await self._ask(
+        return await self._questions.ask(
             INFO_WEIGHT,
             self._client.public_get_exchangeinfo,
             params,
@@ -121,21 +105,32 @@ class Rest:
 
     async def book_mid(self, symbol: str) -> float:
         """The middle between best bid and ask."""
-        return await self._ask(
+        return await self._questions.ask(
             TOUCH_WEIGHT, self._client.public_get_ticker_bookticker, {"symbol": compact(symbol)}, _mid
         )
 
     async def candles(self, symbols: tuple[str, ...], start_ms: int, stop_ms: int) -> list[Candle]:
-        """The closed candles with opens from `start_ms` to `stop_ms`, both included, sorted by time and symbol."""
+        """The closed candles with opens from `start_ms` to `stop_ms`, both included, sorted by time and symbol.
+
+        A pair the exchange does not list (any more) has none, and spoils nothing for the others (fault M2).
+        """
         try:
             async with asyncio.TaskGroup() as tasks:
-                asked = [tasks.create_task(self._of_symbol(symbol, start_ms, stop_ms)) for symbol in symbols]
+                asked = [tasks.create_task(self._of_listed(symbol, start_ms, stop_ms)) for symbol in symbols]
         except BaseExceptionGroup as group:
             troubles, bugs = group.split(RestError)
             if bugs or not troubles:
                 raise
             raise troubles.exceptions[0] from None
         return sorted((candle for one in asked for candle in one.result()), key=lambda one: (one.open_ms, one.symbol))
+
+    async def _of_listed(self, symbol: str, start_ms: int, stop_ms: int) -> list[Candle]:
+        try:
+            return await self._of_symbol(symbol, start_ms, stop_ms)
+        except RestError as why:
+            if why.kind != "unlisted":
+                raise
+            return []
 
     async def _of_symbol(self, symbol: str, start_ms: int, stop_ms: int) -> list[Candle]:
         """Asks for windows of a page; of what a window's answer lacks, for that again; an empty answer is a hole."""
@@ -172,7 +167,7 @@ class Rest:
             "endTime": stop_ms,
             "limit": PAGE,
         }
-        candles, refused = await self._ask(
+        candles, refused = await self._questions.ask(
             KLINES_WEIGHT,
             self._client.public_get_klines,
             params,
@@ -180,43 +175,6 @@ class Rest:
         )
         self.refused.update(bad.reason for bad in refused)
         return candles
-
-    async def _ask(
-        self,
-        weight: int,
-        call: Callable[[dict[str, Any]], Awaitable[Any]],
-        params: dict[str, Any],
-        read: Callable[[Any], T],
-    ) -> T:
-        """One GET within the limits, its answer read; tried again a few times where that can help."""
-        import ccxt
-
-        trouble = RestError("unreachable", "not asked")
-        for attempt in range(TRIES):
-            if attempt:
-                await self._clock.sleep(BACKOFF_S * 2**attempt)
-            try:
-                await self._weight.spend(weight)
-                answer = await call(params)
-                return read(answer)
-            except Banned as why:
-                raise RestError("limited", str(why), why.left_s) from None
-            except (ccxt.DDoSProtection, ccxt.RateLimitExceeded) as why:
-                raise RestError("limited", type(why).__name__, self._weight.banned_s) from None
-            except BadFrame as why:
-                trouble = RestError("garbled", str(why))
-            except ccxt.OperationFailed as why:
-                trouble = RestError("unreachable", type(why).__name__)
-            except ccxt.ExchangeError as why:
-                if type(why) is not ccxt.ExchangeError:  # the plain one is also a reply cut in the middle
-                    raise RestError("refused", type(why).__name__) from None
-                trouble = RestError("garbled", type(why).__name__)
-        raise trouble
-
-
-def _seconds(retry_after: str) -> float:
-    """What Retry-After asks for; a minute where it is missing or no number."""
-    return float(retry_after) if retry_after.isdecimal() else DEFAULT_BAN_S
 
 
 def _gaps(first: int, last: int, step: int, known: dict[int, Candle]) -> list[tuple[int, int]]:

@@ -3,6 +3,8 @@
 `Projection` turns each event and its commands into the rows of orders, fills, forecasts and notes; the
 writer commits them with the journal row they come from. `Store` reads, on a connection that cannot write
 and holds no transaction between two calls, so it never delays the bot (fault Q11).
+Orders, fills and equity are the account's history and stay for ever; notes and forecasts go with the journal's
+old rows, after `storage.keep_days`.
 Money is exact text, times are milliseconds UTC.
 """
 
@@ -42,6 +44,7 @@ from bot.edge.encoding import BadRecord, decode_commands, decode_event
 from bot.edge.trouble import JournalCorrupt, JournalNewer, NoJournal
 
 CHUNK = 500
+FIRST = 1  # a session's first row, its Reconciled
 NOT_SHOWN = Decimal(0)  # what the worst case was reserved at is the engine's own
 WAIT_S = 5.0
 
@@ -159,10 +162,9 @@ class Row(msgspec.Struct, frozen=True, eq=False):
 
 
 class Recorded(msgspec.Struct, frozen=True, eq=False):
-    """The newest state on disk: the session of the newest whole checkpoint, and its place.
+    """The newest state on disk: the newest session that began, and the Reconciled row to start from in it.
 
-    `rows()` runs from the checkpoint's Reconciled row to the last row committed, also through a later
-    session that died before its first checkpoint was whole.
+    `rows()` runs from there to the last row committed: one session's, of its own settings and symbols.
     """
 
     session: Session
@@ -170,7 +172,7 @@ class Recorded(msgspec.Struct, frozen=True, eq=False):
     _store: "Store"
 
     def rows(self) -> Iterator[Row]:
-        return self._store.rows_from(self.session.id, self.seq)
+        return self._store.rows(self.session.id, self.seq)
 
 
 def checksum(session: int, seq: int, now_ms: int, event: bytes, commands: bytes) -> int:
@@ -214,22 +216,35 @@ class Store:
         ]
 
     def last_session(self) -> Recorded | None:
-        """The newest whole checkpoint and what followed; None where nothing was ever decided."""
-        sql = "select session, checkpoint from journal where checkpoint is not null order by session desc, seq desc"
-        found = self._all(f"{sql} limit 1")
-        if not found:
+        """The newest session that began, from its newest whole checkpoint on; None where none ever began.
+
+        A session that died before its History is one too: its Reconciled row holds all that came before it.
+        """
+        found = self._all("select max(session) as session from journal")[0]["session"]
+        if found is None:
             return None
-        number, seq = found[0]["session"], found[0]["checkpoint"]
-        session = next(session for session in self.sessions() if session.id == number)
-        return Recorded(session, seq, self)
+        sql = "select max(checkpoint) as seq from journal where checkpoint is not null and session = ?"
+        seq = self._all(sql, (found,))[0]["seq"] or FIRST
+        return Recorded(next(session for session in self.sessions() if session.id == found), seq, self)
 
     def rows(self, session: int, from_seq: int = 0) -> Iterator[Row]:
-        """The rows of one session, from this seq on."""
-        return (row for row in self._rows(session, from_seq, session))
+        """The rows of one session: from this one on, or from its first that is kept.
 
-    def rows_from(self, session: int, seq: int) -> Iterator[Row]:
-        """The rows from this place on, through all later sessions."""
-        return self._rows(session, seq, None)
+        JournalCorrupt where one is damaged or missing.
+        """
+        previous = from_seq - 1
+        while True:
+            chunk = self._all(
+                "select * from journal where session = ? and seq > ? order by seq limit ?", (session, previous, CHUNK)
+            )
+            for record in chunk:
+                row = self._row(record)
+                if previous >= 0 and row.seq != previous + 1:
+                    raise JournalCorrupt(f"{self.path}: session {session} lacks row {previous + 1}")
+                previous = row.seq
+                yield row
+            if len(chunk) < CHUNK:
+                return
 
     def newest(self, table: Table, count: int = -1) -> list[dict[str, Any]]:
         """The newest rows of a table, newest first; -1 for all."""
@@ -243,24 +258,6 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _rows(self, session: int, seq: int, only: int | None) -> Iterator[Row]:
-        last = only if only is not None else 2**62
-        previous = (0, 0)
-        while True:
-            chunk = self._all(
-                "select * from journal where (session, seq) >= (?, ?) and session <= ? order by session, seq limit ?",
-                (session, seq, last, CHUNK),
-            )
-            for record in chunk:
-                row = self._row(record)
-                if row.session == previous[0] and row.seq != previous[1] + 1:
-                    raise JournalCorrupt(f"{self.path}: session {row.session} lacks row {previous[1] + 1}")
-                previous = (row.session, row.seq)
-                yield row
-            if len(chunk) < CHUNK:
-                return
-            session, seq = previous[0], previous[1] + 1
 
     def _row(self, record: dict[str, Any]) -> Row:
         place = f"{self.path}: session {record['session']} row {record['seq']}"

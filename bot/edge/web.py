@@ -27,6 +27,7 @@ from bot.edge.page import PAGE
 
 CONNECTIONS_MAX = 32
 LIFE_S = 10.0
+STOP_WITHIN_S = 1.0  # for answers under way; a stop of the bot may take 8 s in all (fault P1)
 REAP_EVERY_S = 1.0
 CACHE_S = 1.0
 HEADER_BYTES_MAX = 4096
@@ -45,6 +46,10 @@ class PortTaken(Exception):
 
     fault = "Q6"
     exit_code = 78
+
+
+class WebDied(OSError):
+    """The server does not listen any more."""
 
 
 class Web:
@@ -80,19 +85,27 @@ class Web:
         app.router.add_get("/readyz", self._serve_ready)
         app.router.add_get("/status", self._serve_status)
         self._runner = web.AppRunner(
-            app, access_log=None, max_line_size=HEADER_BYTES_MAX, max_field_size=HEADER_BYTES_MAX
+            app,
+            access_log=None,
+            max_line_size=HEADER_BYTES_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+            shutdown_timeout=STOP_WITHIN_S,
         )
         await self._runner.setup()
         self._server = await asyncio.get_running_loop().create_server(self._accept, sock=listening)
         self._reaper = asyncio.create_task(self._reap(), name="web")
+
+    async def watch(self) -> None:
+        """Waits as long as it serves; raises WebDied, or what was wrong with it."""
+        assert self._reaper is not None
+        await asyncio.shield(self._reaper)
 
     async def stop(self) -> None:
         """Closes the port and every connection."""
         if self._server is None or self._runner is None or self._reaper is None:
             return
         self._reaper.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._reaper
+        await asyncio.wait([self._reaper])
         self._server.close()
         await self._runner.cleanup()
         self._server = self._runner = self._reaper = None
@@ -124,12 +137,14 @@ class Web:
 
     async def _reap(self) -> None:
         """Cuts connections that outlive their time: whoever sends or reads that slowly gets nothing."""
-        assert self._runner is not None
-        server = self._runner.server
+        assert self._runner is not None and self._server is not None
+        server, listening = self._runner.server, self._server
         assert server is not None
         ages: dict[Any, float] = {}
         while True:
             await asyncio.sleep(REAP_EVERY_S)
+            if not listening.is_serving():
+                raise WebDied(f"nobody listens on port {self.port} any more")
             now = self._clock.monotonic()
             ages = {handler: ages.get(handler, now) for handler in server.connections}
             for handler, since in ages.items():

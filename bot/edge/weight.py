@@ -1,7 +1,8 @@
 """The exchange's request weight: how much we may ask, and when not at all.
 
 Binance counts weight per address in fixed minutes. Here it is bounded in every window of 60 s of exchange time, which
-holds for any minute, wherever it begins, and needs no agreement about the time of day (fault T1).
+holds for any minute, wherever it begins, and needs no agreement about the time of day (fault T1). Others count
+requests in windows of their own.
 """
 
 from collections import deque
@@ -20,11 +21,12 @@ class Banned(Exception):
 
 
 class Weight:
-    """At most `most` in any minute. Others at our address may use the same allowance: see `heard`."""
+    """At most `most` in any window. Others at our address may use the same allowance: see `heard`."""
 
-    def __init__(self, most: int, clock: Clock) -> None:
+    def __init__(self, most: int, clock: Clock, window_s: float = WINDOW_S) -> None:
         self._most = most
         self._clock = clock
+        self._window_s = window_s
         self._spent: deque[tuple[float, int]] = deque()
         self._used = 0
         self._quiet_until = 0.0
@@ -36,12 +38,12 @@ class Weight:
             if self.banned_s:
                 raise Banned(self.banned_s)
             now = self._clock.seconds()
-            while self._spent and self._spent[0][0] <= now - WINDOW_S:
+            while self._spent and self._spent[0][0] <= now - self._window_s:
                 self._used -= self._spent.popleft()[1]
             if now < self._quiet_until:
                 await self._clock.sleep(self._quiet_until - now)
             elif self._used and self._used + weight > self._most:
-                await self._clock.sleep(self._spent[0][0] + WINDOW_S - now)
+                await self._clock.sleep(self._spent[0][0] + self._window_s - now)
             else:
                 self._spent.append((now, weight))
                 self._used += weight

@@ -5,6 +5,8 @@ Group   what came within 50 ms or 256 rows is one transaction, the projections o
 Kept    a group that could not be written stays and is tried again with the next, or after a second: no
         event is lost while the process lives. Who waited is told, so that nothing unwritten is acted on.
 Full    the reserve file is deleted at the first write without room, so that exits can still be journaled (P9).
+Pruned  behind a checkpoint, what is older than `keep_days`: the journal's rows before the oldest checkpoint that is
+        kept, notes and forecasts. Orders, fills and equity are the account's history: nothing deletes them.
 Broken  any other error of the disk ends the thread; a failed fsync is never tried again (P10).
 """
 
@@ -42,6 +44,10 @@ PUT_ROW = (
 PRUNE = """
 delete from journal where (session, seq) in
     (select session, seq from journal where (session, seq) < (?, ?) order by session, seq limit ?)
+"""
+PRUNE_NOTES = "delete from notes where id in (select id from notes where now_ms < ? order by now_ms limit ?)"
+PRUNE_FORECASTS = """
+delete from forecasts where open_ms in (select open_ms from forecasts where open_ms < ? order by open_ms limit ?)
 """
 OLDEST_KEPT = """
 select session, checkpoint from journal where checkpoint is not null and now_ms <= ?
@@ -106,7 +112,7 @@ class Writer:
         self._syncs: list[Sync] = []
         self._due = 0.0
         self._checkpoint: tuple[int, int] | None = None
-        self._prune_before: tuple[int, int] | None = None
+        self._stale: list[Statement] = []
         self._closing: Close | None = None
         self.thread = threading.Thread(target=self._run, name="journal", daemon=True)
 
@@ -121,7 +127,7 @@ class Writer:
                 self._take()
                 if self._syncs or self._closing or len(self._rows) >= GROUP_ROWS or time.monotonic() >= self._due:
                     self._commit()
-                if self._prune_before and not self._rows:
+                if self._stale and not self._rows:
                     self._prune()
             self._finish(self._closing)
         except SQLITE_ERRORS as why:
@@ -166,7 +172,7 @@ class Writer:
         self.waiting = len(self._rows) + len(self._changes)
 
     def _patience(self) -> float | None:
-        if self._prune_before and not self._rows:
+        if self._stale and not self._rows:
             return 0.0
         if self._rows or self._changes:
             return max(0.0, self._due - time.monotonic())
@@ -250,19 +256,23 @@ class Writer:
     def _after_checkpoint(self, seq: int, now_ms: int) -> None:
         self._checkpoint = None
         self._lock.remember(Mark(self._session, seq))
-        self._prune_before = self._connection.execute(OLDEST_KEPT, (now_ms - self._keep_ms,)).fetchone()
+        kept_ms = now_ms - self._keep_ms
+        self._stale = [(PRUNE_NOTES, (kept_ms,)), (PRUNE_FORECASTS, (kept_ms,))]
+        oldest = self._connection.execute(OLDEST_KEPT, (kept_ms,)).fetchone()
+        if oldest:
+            self._stale.append((PRUNE, tuple(oldest)))
 
     def _prune(self) -> None:
-        """Deletes some rows from before the oldest checkpoint that is kept; idle time only."""
-        assert self._prune_before is not None
+        """Deletes some rows of one table that are older than what is kept; idle time only."""
+        sql, values = self._stale[-1]
         try:
-            deleted = self._connection.execute(PRUNE, (*self._prune_before, PRUNE_ROWS)).rowcount
+            deleted = self._connection.execute(sql, (*values, PRUNE_ROWS)).rowcount
         except SQLITE_ERRORS as why:
             if not isinstance(judge(why, self._path), JournalFull | JournalLocked):
                 raise
             deleted = 0  # the next checkpoint tries again
         if deleted < PRUNE_ROWS:
-            self._prune_before = None
+            self._stale.pop()
 
     def _finish(self, close: Close) -> None:
         if self._rows or self._changes:

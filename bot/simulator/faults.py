@@ -49,6 +49,8 @@ NUMBERS = {
     "A2": "REST answers 418 with Retry-After until the end",
     "M6": "REST answers 503, code -1016",
     "O4": "REST: kind html (with 200), empty, broken, cut, error (500); without a kind html",
+    "S16": "archives: the first `value` (default 1) downloads of each file are spoilt: kind corrupted, truncated, gone,"
+    " members (another member's name), bomb; without a kind corrupted",
     "T6": "REST's time is `value` (default 60) seconds wrong; kind late: answered `value` (default 3) seconds late",
 }
 KINDS = {
@@ -60,9 +62,10 @@ KINDS = {
     "F21": ("json", "binary", "event", "fields", "huge"),
     "F23": ("interval",),
     "O4": ("html", "empty", "broken", "cut", "error"),
+    "S16": ("corrupted", "truncated", "gone", "members", "bomb"),
     "T6": ("late",),
 }
-VALUES = {"F6": 1.0, "F9": 5.0, "F11": 10.0, "F16": 5.0, "F20": 10.0, "F22": 50.0, "T6": 60.0}
+VALUES = {"F6": 1.0, "F9": 5.0, "F11": 10.0, "F16": 5.0, "F20": 10.0, "F22": 50.0, "S16": 1.0, "T6": 60.0}
 DURATION_S = 60.0
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "ms": 0.001}
 _TEXT = re.compile(r"(?P<number>[A-Za-z]+\d+)@(?P<at>[^/,]+)(?:/(?P<length>[^,]+))?(?P<options>(?:,.*)?)\Z")

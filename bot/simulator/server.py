@@ -1,4 +1,4 @@
-"""The simulated exchange: Binance spot's public REST and streams on one local port.
+"""The simulated exchange: Binance spot's public REST, streams and archives, and Bybit's klines, on one local port.
 
 Time      the clock's, which starts inside the market; every duration is exchange time, so at 60 times the speed a
           minute takes a second and the limits come 60 times as fast.
@@ -15,6 +15,8 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from bot.edge.clock import Clock
+from bot.simulator.archive import ROOT, ArchiveHost
+from bot.simulator.bybit import Bybit
 from bot.simulator.faults import BadFault, Fault, Schedule
 from bot.simulator.limits import Attempts, Bucket, Limits, Refusal, Weights
 from bot.simulator.market import Market
@@ -56,7 +58,10 @@ class SimulatedExchange:
         writer = Writer(market.source)
         self._names = set(market.symbols)
         ticks = dict(zip(writer.names, (10.0**-market.source.price_decimals).tolist(), strict=True))
-        self._rest = Rest(self._shown, market, writer, Pages(self._schedule, ticks), self._limits)
+        pages = Pages(self._schedule, ticks)
+        self._rest = Rest(self._shown, market, writer, pages, self._limits)
+        self._bybit = Bybit(self._shown, writer, pages, self._limits)
+        self._archives = ArchiveHost(self._shown, writer, self._schedule)
         self._streams = Streams(self._shown, market, writer, clock, self._schedule, self._limits, ticks)
         self._weights = Weights(self._limits)
         self._attempts = Attempts(self._limits)
@@ -139,12 +144,18 @@ class SimulatedExchange:
         away = self._schedule.now("F25", now_ms) or self._schedule.now("F13", now_ms)
         if away and (away.number == "F25" or away.kind == "rest"):
             return _vanish(request)
-        response = await self._faulty(request, now_ms) or self._answer(request, now_ms)
+        response = await self._faulty(request, now_ms)
+        if response is None and request.path.startswith(ROOT):
+            response = await self._download(request, now_ms)
+        response = response or self._answer(request, now_ms)
         self.seen.statuses[response.status] += 1
         return response
 
     def _answer(self, request: web.Request, now_ms: int) -> web.Response:
         address = request.remote or ""
+        if request.path in self._bybit.paths and request.method == "GET":
+            status, text = self._bybit.answer(request.path, request.query, address, now_ms)
+            return web.Response(status=status, body=text, content_type="application/json")
         if request.path not in self._rest.paths or request.method != "GET":
             return web.Response(status=404, text=HTML.format(NOT_FOUND), content_type="text/html")
         refusal = self._weights.charge(address, self._rest.weight(request.path, request.query), now_ms)
@@ -157,6 +168,16 @@ class SimulatedExchange:
         except RestError as why:
             return _error(400, why.code, str(why), headers)
         return web.Response(text=body, content_type="application/json", headers=headers)
+
+    async def _download(self, request: web.Request, now_ms: int) -> web.StreamResponse | None:
+        """A file of the archives, cut where a fault cuts it; None when there is none."""
+        found = self._archives.download(request.path, now_ms)
+        if found is None:
+            return None
+        response = web.StreamResponse(headers={"Content-Length": str(len(found.body))})
+        await response.prepare(request)
+        await response.write(found.body[: found.sent])
+        return response if found.sent == len(found.body) else _vanish(request, response)
 
     def _time_error_ms(self, path: str, now_ms: int) -> int:
         fault = self._schedule.now("T6", now_ms)

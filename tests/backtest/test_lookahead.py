@@ -95,7 +95,7 @@ def test_the_built_in_model_looks_at_nothing_to_come() -> None:
     """The Gaussian and masked divergence, fitted on what lies before: nothing moves, and a late start is told."""
     panel = walk(700, COINS, seed=5)
     model = fit("gaussian", panel.rows(0, 400)).model
-    build = lambda: MaskedDivergence(Settings(window=10, divergence_threshold=0.0005))  # noqa: E731
+    build = lambda: MaskedDivergence(Settings(window=10, divergence_threshold=0.0005))
     found = Proof(SETTINGS, panel.rows(400, 700), 100, model, build).look(
         5, np.random.default_rng(3), lambda a, b: None
     )

@@ -82,7 +82,7 @@ SWINGS = st.lists(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     SWINGS,
     st.sets(st.integers(0, 3 * 120 - 1), max_size=8),

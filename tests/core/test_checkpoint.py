@@ -88,7 +88,7 @@ def tell(talk: Talk, event: AnyEvent) -> list[AnyCommand]:
     return said
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(CANDLE, min_size=3 * SLICES, max_size=3 * SLICES), st.integers(1, 2 * SLICES - 1))
 def test_a_checkpoint_changes_nothing(kinds: list[str], checkpoint: int) -> None:
     """Late, lost, refused, early and jumping candles, failed forecasts: no command differs for a checkpoint taken."""

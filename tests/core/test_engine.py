@@ -465,7 +465,9 @@ def test_every_cause_is_told_when_it_opens_and_when_it_ends() -> None:
     talk.hears(Operator(Verb.RESUME, "me"))
     assert "risk.rejects.over" in talk.codes
     talk.hears(Operator(Verb.PAUSE, "me"))
-    assert talk.codes == ["risk.operator"]
+    assert talk.codes == ["risk.pause"]
+    talk.hears(Operator(Verb.HALT, "me")).hears(Operator(Verb.PAUSE, "me"))
+    assert talk.engine.risk.level == 3, "a milder word lifts no halt"
 
 
 def test_part_of_a_position_is_sold_once() -> None:

@@ -6,20 +6,23 @@ import threading
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bot.config import Storage
-from bot.core.events import CandleClosed, History, Reconciled, Wake
+from bot.core.commands import Note
+from bot.core.events import CandleClosed, Forecast, Forecasted, History, Reconciled, Wake
+from bot.core.market import MINUTE_MS
 from bot.core.memory import genesis
 from bot.edge import journal as journal_module
 from bot.edge.database import FILE
 from bot.edge.encoding import encode_commands, encode_event
 from bot.edge.journal import Journal
-from bot.edge.store import Store
+from bot.edge.store import Store, Table
 from bot.edge.trouble import JournalBehind, WriterDied
 from bot.edge.writer import DAY_MS
 from tests.edge.journaling import SMALL, checkpoint, observe, opened, run, submit
-from tests.making import COINS, START_MS, candle, instruments, setup, walk
+from tests.making import COINS, START_MS, candle, filled, instruments, setup, walk
 
 
 async def test_rows_come_back_in_the_order_they_were_taken(tmp_path: Path) -> None:
@@ -116,8 +119,8 @@ async def test_a_later_history_is_no_checkpoint(tmp_path: Path) -> None:
     assert last.seq == 1
 
 
-async def test_a_session_that_died_early_is_read_through(tmp_path: Path) -> None:
-    """Rows of a session that died before its first checkpoint follow those of the one before it."""
+async def test_a_session_that_died_early_is_where_the_next_begins(tmp_path: Path) -> None:
+    """Its Reconciled row holds all that came before it: no row of an earlier session is read."""
     await run(tmp_path, 2)
     journal = opened(tmp_path)
     journal.append(START_MS, Reconciled(genesis(setup(), 2, Decimal(1), instruments())), [])
@@ -127,8 +130,18 @@ async def test_a_session_that_died_early_is_read_through(tmp_path: Path) -> None
         last = store.last_session()
         assert last is not None
         places = [(row.session, row.seq) for row in last.rows()]
-    assert last.session.id == 1
-    assert places == [(1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2)]
+    assert last.session.id == 2
+    assert places == [(2, 1), (2, 2)]
+
+
+async def test_a_session_that_wrote_nothing_is_passed_over(tmp_path: Path) -> None:
+    """Only its line among the sessions is there: the one before it has the state."""
+    await run(tmp_path, 2)
+    await opened(tmp_path).close(START_MS, "died")
+    with Store(tmp_path) as store:
+        last = store.last_session()
+        assert last is not None
+        assert [(row.session, row.seq) for row in last.rows()] == [(1, 1), (1, 2), (1, 3), (1, 4)]
 
 
 async def test_nothing_decided_is_nothing_to_resume(tmp_path: Path) -> None:
@@ -153,24 +166,49 @@ async def test_a_session_says_how_it_ended(tmp_path: Path) -> None:
     await journal.close(START_MS, "done")
 
 
-async def test_old_rows_are_pruned_at_a_checkpoint_and_what_they_show_stays(tmp_path: Path) -> None:
-    """Rows older than keep_days go, but never from the newest checkpoint on; orders, fills and notes stay."""
+async def test_old_rows_are_pruned_at_a_checkpoint(tmp_path: Path) -> None:
+    """Rows older than keep_days go, but never from the newest checkpoint on, and notes and forecasts with them."""
     journal = opened(tmp_path, Storage(reserve_mib=0, keep_days=2))
     for day in range(6):
         checkpoint(journal, START_MS + day * DAY_MS)
         for number in range(800):
-            observe(journal, day * 800 + number)
+            now_ms = START_MS + day * DAY_MS + number * MINUTE_MS
+            journal.append(now_ms, Forecasted(Forecast(now_ms, np.zeros(3)), 0.1), [Note("n", str(number))])
         await journal.sync()
     async with asyncio.timeout(10):
-        while _rows_before(tmp_path, 3 * 802 + 1):
+        while _rows_before(tmp_path, 3 * 802 + 1) or _count(tmp_path, "notes") > 2_400:
             await asyncio.sleep(0.01)
     await journal.close(START_MS, "done")
     with Store(tmp_path) as store:
         kept = list(store.rows(1))
-        assert len(store.newest("notes")) == 4_800
+        notes, forecasts = store.newest("notes"), store.newest("forecasts")
     assert kept[0].seq == 3 * 802 + 1  # the checkpoint of day 3: two days and no less are kept
     assert isinstance(kept[0].event, Reconciled)
     assert [row.seq for row in kept] == list(range(kept[0].seq, 6 * 802 + 1))
+    assert (len(notes), len(forecasts)) == (2_400, 2_400)
+    assert notes[-1]["now_ms"] == forecasts[-1]["open_ms"] == START_MS + 3 * DAY_MS
+
+
+async def test_the_accounts_history_is_never_pruned(tmp_path: Path) -> None:
+    """Orders, fills and the equity curve stay, however long ago they were."""
+    journal = opened(tmp_path, Storage(reserve_mib=0, keep_days=1))
+    checkpoint(journal)
+    journal.append(START_MS, Wake(), [submit(1), Note("old", "as old as the order")])
+    journal.append(START_MS, filled(submit(1), "100.10"), [])
+    journal.record_equity(START_MS, 10_000.0, 9_000.0, 0.1, 0.0, "RUNNING")
+    checkpoint(journal, START_MS + 400 * DAY_MS)
+    await journal.sync()
+    async with asyncio.timeout(10):
+        while _count(tmp_path, "notes"):
+            await asyncio.sleep(0.01)
+    await journal.close(START_MS, "done")
+    with Store(tmp_path) as store:
+        assert [len(store.newest(table)) for table in ("orders", "fills", "equity")] == [1, 1, 1]
+
+
+def _count(folder: Path, table: Table) -> int:
+    with Store(folder) as store:
+        return len(store.newest(table))
 
 
 def _rows_before(folder: Path, seq: int) -> int:

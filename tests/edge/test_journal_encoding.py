@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from decimal import Decimal
+from types import UnionType
 from typing import Any
 
 import msgspec
@@ -57,6 +58,10 @@ def of(name: str, wanted: Any) -> st.SearchStrategy[Any]:
         return st.dictionaries(TEXT, of(name, wanted.__args__[1]), max_size=3)
     if wanted == market.Floats | None:
         return st.none() | floats(*shape)
+    if isinstance(wanted, UnionType) and type(None) in wanted.__args__ and len(wanted.__args__) == 2:
+        (given,) = (kind for kind in wanted.__args__ if kind is not type(None))
+        if issubclass(given, msgspec.Struct):
+            return st.none() | values(given)
     return st.from_type(wanted)
 
 

@@ -17,13 +17,15 @@ def metrics() -> Metrics:
 def busy(metrics: Metrics) -> Metrics:
     """Everything has happened at least once."""
     metrics.candle_closed(0.3)
-    metrics.slice_decided("complete", 1.0)
+    metrics.slice_closed("complete", 1.0)
     metrics.decided(0.0004)
     metrics.inferred(0.002)
     metrics.feed_connections(1)
     metrics.feed_reconnected()
     metrics.frames("candle", 5)
-    metrics.bad_frame("price")
+    metrics.bad_frames("price")
+    metrics.refused_candles("off-grid time", 2)
+    metrics.forecasts("late", 3)
     metrics.order("buy", "filled")
     metrics.fill("buy")
     metrics.account(10_012.5, 4_000.0, 0.6, 0.01)
@@ -52,6 +54,9 @@ def test_what_happened_is_what_is_read(metrics: Metrics) -> None:
     assert found["lacuna_slices_total", ("complete",)] == 1
     assert found["lacuna_decision_seconds_count", ()] == 1
     assert found["lacuna_frames_total", ("candle",)] == 5
+    assert found["lacuna_refused_candles_total", ("off-grid time",)] == 2
+    assert found["lacuna_forecasts_total", ("late",)] == 3
+    assert found["lacuna_dropped_total", ("equity",)] == 2
     assert found["lacuna_orders_total", ("buy", "filled")] == 1
     assert found["lacuna_equity", ()] == 10_012.5
     assert found["lacuna_exposure_ratio", ()] == 0.6
@@ -97,7 +102,7 @@ def test_outcomes_exist_before_they_happen(metrics: Metrics) -> None:
 def test_reasons_from_outside_cannot_grow_without_end(metrics: Metrics) -> None:
     """A thousand different bad frames make a bounded number of series and are all counted."""
     for number in range(1_000):
-        metrics.bad_frame(f'reason "{number}"\n')
+        metrics.bad_frames(f'reason "{number}"\n')
     counted = {key: value for key, value in samples(metrics).items() if key[0] == "lacuna_bad_frames_total"}
     assert len(counted) == REASONS_MAX + 1
     assert sum(counted.values()) == 1_000

@@ -205,8 +205,20 @@ async def test_a_definite_refusal_is_not_repeated() -> None:
     async with asking(exchange) as rest:
         with pytest.raises(RestError) as caught:
             await rest.book_mid(BTC)
-    assert caught.value.kind == "refused"
+    assert caught.value.kind == "unlisted"
     assert len(exchange.asked) == 1
+
+
+async def test_a_pair_that_is_not_listed_has_no_candles_and_spoils_nothing() -> None:
+    """Fault M2: whoever asks for a hole of many coins gets those of the others."""
+    exchange = server(*range(5), speed=60.0)
+    body = {"code": -1121, "msg": "Invalid symbol."}
+    exchange.interrupt = lambda number, request: (
+        web.json_response(body, status=400) if request.query.get("symbol") == "ETHUSDT" else None
+    )
+    async with asking(exchange) as rest:
+        candles = await rest.candles((BTC, ETH), at(0), at(4))
+    assert [one.symbol for one in candles] == [BTC] * 5
 
 
 async def test_errors_name_no_url() -> None:

@@ -23,7 +23,7 @@ from bot.core.events import (
     Unfound,
     Wake,
 )
-from bot.core.market import MONEY, Side
+from bot.core.market import MINUTE_MS, MONEY, Side
 from bot.core.memory import genesis
 from bot.core.snapshot import Order, State
 from bot.edge.database import FILE
@@ -163,8 +163,8 @@ async def test_forecasts_are_shown_in_short(tmp_path: Path) -> None:
     """How many coins were inferred, their mean and spread, and how long it took; the whole is in the journal."""
     journal = opened(tmp_path)
     checkpoint(journal)
-    journal.append(1, Forecasted(Forecast(60_000, np.array([0.01, np.nan, 0.03])), 0.25), [])
-    journal.append(1, Forecasted(Forecast(120_000, np.full(3, np.nan)), 0.25), [])
+    journal.append(1, Forecasted(Forecast(START_MS, np.array([0.01, np.nan, 0.03])), 0.25), [])
+    journal.append(1, Forecasted(Forecast(START_MS + MINUTE_MS, np.full(3, np.nan)), 0.25), [])
     journal.record_equity(60_000, 10_001.5, 9_000.0, 0.1, 0.02, "RUNNING")
     await journal.close(1, "done")
     with Store(tmp_path) as store:

@@ -30,10 +30,10 @@ from bot.session import recover_state, replay_all
 from tests.simulation.world import PATIENCE_WALL_S, World
 
 OURS = str(Path(__file__).parent.parent.parent / "bot")
-COMMIT_WALL_S = 0.2  # the writer's groups are of 0.05 s: what was journaled before is on disk after
+COMMIT_WALL_S = 0.2  # the writer's groups are shorter: what was journaled before is on disk after
 
 
-def _never(*arguments: Any) -> bool:
+def _always(*arguments: Any) -> bool:
     return True
 
 
@@ -42,10 +42,11 @@ def _of(kind: type) -> Callable[..., bool]:
 
 
 PLACES: dict[str, tuple[type, str, Callable[..., bool]]] = {
-    "intent written, not sent": (PaperBroker, "submit", _never),
+    "intent written, not sent": (PaperBroker, "submit", _always),
     "sent, not answered": (Pump, "take", _of(Accepted)),
     "filled, not booked": (Pump, "take", _of(Filled)),
-    "slice decided": (Daemon, "slice_settled", _never),
+    "slice decided": (Daemon, "slice_decided", _always),
+    "slice decided with orders": (Daemon, "slice_decided", lambda daemon: daemon.pump.slice_orders > 0),
 }
 
 
@@ -116,7 +117,7 @@ def _fork(settings: str, at_call: int, calls_of: int) -> int:
 def _daemon(settings: str) -> Daemon:
     read = Settings.model_validate_json(settings)
     symbols, model = choose_model(read)
-    return Daemon(read, symbols, model, Clock(read.exchange.speed), structlog.get_logger())
+    return Daemon(read, symbols, model, Clock(read.exchange.speed), structlog.get_logger(), 1)
 
 
 class Lives(World):
@@ -165,13 +166,17 @@ class Lives(World):
         command = (sys.executable, "-m", "bot.cli", "run", "--config", str(config), *arguments)
         return await asyncio.create_subprocess_exec(*command, stdout=-1, stderr=-1)
 
-    def open_orders(self) -> list[dict[str, Any]]:
-        """What the folder says rests at the exchange, or may."""
+    def ordered(self) -> list[dict[str, Any]]:
+        """The orders that the folder knows of."""
         try:
             with Store(self.folder) as store:
-                return [order for order in store.newest("orders") if order["state"] in ("open", "partial")]
+                return store.newest("orders")
         except NoJournal:
             return []
+
+    def open_orders(self) -> list[dict[str, Any]]:
+        """Those of them that rest at the exchange, or may."""
+        return [order for order in self.ordered() if order["state"] in ("open", "partial")]
 
 
 def audited(folder: Path) -> list[str]:

@@ -73,8 +73,8 @@ def minute(first_ms: int, number: int) -> int:
 
 
 async def seen(world: World, open_ms: int) -> None:
-    """Until the slice of this open, and so every one before it, is in the window."""
-    await world.until(lambda: world.daemon.engine.window.newest_ms >= open_ms)
+    """Until the slice of this open, and so every one before it, is in the window, and decided if it will be."""
+    await world.seen(open_ms)
 
 
 def row(world: World, open_ms: int) -> int:

@@ -209,8 +209,11 @@ async def test_bad_frames_end_the_connection_and_lose_no_candle(
     assert {first_ms, minute(first_ms, 1)} <= asked(world.rows())
 
 
-async def test_a_flood_of_partials_loses_no_closing_frame_and_fills_no_queue(tmp_path: Path) -> None:
-    """F22: fifty times the partial frames: they overwrite each other; every candle comes, every slice is decided."""
+async def test_a_flood_of_partials_loses_no_closing_frame_and_fills_no_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F22: fifty times the partial frames: they overwrite each other and are counted; every slice is decided."""
+    monkeypatch.setattr("bot.daemon.MEASURE_S", 0.1)
     async with restless(tmp_path, speed=40.0) as world:
         first_ms = await inject(world, "F22", 3)
         before = (frames(world, "LastPrice"), world.daemon.feed.overwritten)
@@ -224,6 +227,8 @@ async def test_a_flood_of_partials_loses_no_closing_frame_and_fills_no_queue(tmp
         await world.until(over)
         flood = frames(world, "LastPrice") - before[0]
         assert world.daemon.feed.overwritten > before[1]
+        counted = 'lacuna_dropped_total{what="partials"} 0.0'
+        await world.until(lambda: counted not in world.daemon.metrics.text().decode())
         assert world.daemon.feed.connections == 1
         assert differences(world) == []
         await world.stop()

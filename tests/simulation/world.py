@@ -40,7 +40,7 @@ LIVELY: dict[str, dict[str, Any]] = {
         "window": WINDOW, "divergence_threshold": 0.0005, "min_return_threshold": 0.0, "confidence_min": 0.0,
         "base_position_size": 0.05, "max_position_size": 0.15}},
     "storage": {"reserve_mib": 0, "checkpoint_slices": 10_000},
-    "feed": {"silence_s": 30.0, "ping_every_s": 20.0, "pong_within_s": 20.0},
+    "feed": {"silence_s": 30.0, "ping_every_s": 20.0, "pong_within_s": 20.0, "resync_every_s": 600.0},
     "forecaster": {"model": "market", "budget_s": 50.0},
     "web": {"port": -1},
 }  # fmt: skip
@@ -146,6 +146,20 @@ class World:
     async def slices(self, count: int) -> None:
         """Until so many slices closed since the start."""
         await self.until(lambda: self.daemon.ready.is_set() and self.daemon.pump.counts.slices >= count)
+
+    async def decisions(self, count: int) -> None:
+        """Until so many slices were decided since the start: those of a busy machine may close undecided."""
+        await self.until(lambda: self.daemon.ready.is_set() and self.daemon.pump.counts.decisions >= count)
+
+    async def seen(self, open_ms: int) -> None:
+        """Until the slice of this open is in the window and the model has answered what it was asked."""
+        await self.until(lambda: self.daemon.engine.window.newest_ms >= open_ms)
+        await self.until(self._answered)
+
+    def _answered(self) -> bool:
+        model = self.daemon.forecaster
+        waits = model is not None and model.asked > model.answered + model.late + model.failed
+        return not waits and not self.daemon.pump.depth
 
     async def passed(self, seconds: float) -> None:
         """Until the exchange's time is so many seconds after the start of the test's world."""

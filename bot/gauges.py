@@ -1,0 +1,49 @@
+"""Readings for the metrics that are states, not happenings: queues, connections, and what the parts count themselves."""
+
+from collections import Counter
+
+from bot.edge.faults import Faults
+from bot.edge.feed import Feed
+from bot.edge.forecaster import Forecaster
+from bot.edge.journal import Journal
+from bot.edge.metrics import Metrics
+from bot.edge.rest import Rest
+
+BAD = "bad: "
+
+
+class Gauges:
+    """`read_...` as often as you like: counters of the parts only grow, and what they grew by is added."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._seen: Counter[str] = Counter()
+
+    def read_queues(self, pump_depth: int, journal: Journal, faults: Faults) -> None:
+        self._metrics.queue("pump", pump_depth)
+        self._metrics.queue("journal", journal.depth)
+        self._metrics.dropped("equity", self._grown("equity", journal.dropped))
+        self._metrics.open_faults(len(faults.open))
+
+    def read_market_data(self, feed: Feed, rest: Rest) -> None:
+        self._metrics.feed_connections(int(feed.connected))
+        self._metrics.feed_reconnected(self._grown("reconnects", max(0, feed.connections - 1)))
+        self._metrics.dropped("partials", self._grown("partials", feed.overwritten))
+        for kind, total in feed.frames.items():
+            count = self._grown(f"frame {kind}", total)
+            if kind.startswith(BAD):
+                self._metrics.bad_frames(kind.removeprefix(BAD), count)
+            else:
+                self._metrics.frames(kind, count)
+        for reason, total in rest.refused.items():
+            self._metrics.refused_candles(reason, self._grown(f"refused {reason}", total))
+
+    def read_forecaster(self, forecaster: Forecaster) -> None:
+        for outcome in ("answered", "late", "failed"):
+            self._metrics.forecasts(outcome, self._grown(outcome, getattr(forecaster, outcome)))
+
+    def _grown(self, what: str, total: int) -> int:
+        """By how much a counter grew since it was last read."""
+        grown = total - self._seen[what]
+        self._seen[what] = total
+        return grown
