@@ -12,6 +12,7 @@ UPWARD = {
     "bot/exchanges": ("bot.edge", "bot.simulator", "bot.config", "strategies", "models", "backtest"),
     "strategies": ("bot.exchanges", "bot.edge", "bot.simulator", "bot.config", "models", "backtest"),
     "models": ("bot.exchanges", "bot.edge", "bot.simulator", "bot.config", "strategies", "backtest"),
+    "backtest": ("bot.simulator", "bot.daemon", "bot.demo", "bot.pump", "bot.cli"),
     "bot/edge": ("bot.simulator", "bot.daemon", "bot.cli", "strategies", "backtest"),
 }
 
