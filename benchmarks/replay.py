@@ -63,7 +63,8 @@ class Rule:
         mean, held = moved.dot(self._part), view.held
         buys = sells = NOBODY
         if moved[moved.argmin()] < mean + self._buy_below:
-            buys = np.setdiff1d((moved < mean + self._buy_below).nonzero()[0], held, assume_unique=True)
+            falls = (moved < mean + self._buy_below).nonzero()[0]
+            buys = falls[(falls[:, None] != held).all(axis=1)]
         if len(held):
             sells = held[moved[held] > mean + self._sell_above]
         if not len(buys) and not len(sells):

@@ -6,6 +6,7 @@ exceeds what is held and not already being sold; buys share the free cash, fees 
 """
 
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct
@@ -128,9 +129,9 @@ def _buy(
     if not price > 0:
         return None
     if settings.funding == "cash":
-        value = min(value, MONEY.multiply(free, Decimal(repr(1.0 - settings.cash_margin))))
+        value = min(value, MONEY.multiply(free, _exactly(1.0 - settings.cash_margin)))
     quantity = instrument.floor_quantity(_at_most(MONEY.divide(value, price), instrument))
-    if not _tradable(quantity, price, instrument, Decimal(repr(settings.notional_margin))):
+    if not _tradable(quantity, price, instrument, _exactly(settings.notional_margin)):
         return None
     return Wish(instrument.symbol, at, Side.BUY, quantity, price, _limit(Side.BUY, price, instrument, settings), "")
 
@@ -149,16 +150,20 @@ def _tradable(quantity: Decimal, price: Decimal, instrument: Instrument, margin:
 def _limit(side: Side, price: Decimal, instrument: Instrument, settings: Planner) -> Decimal | None:
     if settings.order_type == "market":
         return None
-    offset = MONEY.divide(Decimal(repr(settings.limit_offset_bps)), Decimal(10_000))
+    offset = MONEY.divide(_exactly(settings.limit_offset_bps), Decimal(10_000))
     if side is Side.BUY:
         return ceil_to(MONEY.multiply(price, MONEY.add(ONE, offset)), instrument.price_step)
     return floor_to(MONEY.multiply(price, MONEY.subtract(ONE, offset)), instrument.price_step)
 
 
 def _worst(wish: Wish, settings: Planner) -> Decimal:
-    return MONEY.multiply(
-        MONEY.multiply(wish.quantity, wish.limit or wish.price), Decimal(repr(1.0 + settings.cash_margin))
-    )
+    return MONEY.multiply(MONEY.multiply(wish.quantity, wish.limit or wish.price), _exactly(1.0 + settings.cash_margin))
+
+
+@lru_cache(maxsize=256)
+def _exactly(setting: float) -> Decimal:
+    """A setting as people wrote it."""
+    return Decimal(repr(setting))
 
 
 def _exact(price: float, instrument: Instrument) -> Decimal:

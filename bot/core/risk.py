@@ -252,7 +252,7 @@ class Risk:
             else:
                 trimmed[at] = max(min(float(targets[at]), most), float(weights[at]))  # never forces a sale (P19)
         if len(vetoes) < len(entering):
-            self._fit_exposure(trimmed, weights, buying)
+            self._fit_exposure(trimmed, weights, buying, entering)
         return trimmed, vetoes
 
     def _all_vetoed(self, targets: Floats, portfolio: Portfolio) -> list[Veto]:
@@ -275,17 +275,19 @@ class Risk:
             return f"cooling down for another {(self._cooldowns[symbol] - now_ms) / 1000:.0f} s after a stop"
         return ""
 
-    def _fit_exposure(self, targets: Floats, weights: Floats, buying: Floats) -> None:
+    def _fit_exposure(self, targets: Floats, weights: Floats, buying: Floats, entering: list[int]) -> None:
         """Scales the entries so that what is held, is being bought and will be ordered stays within exposure_max.
 
         A live buy may fill whatever we want now, also one of a coin that is to be sold (invariant I7).
         """
-        entries = np.fmax(targets - weights - buying, 0.0)  # NaN, no opinion, is no entry
-        kept = np.fmin(targets, weights) + buying
-        room = max(0.0, self.limits.exposure_max - float(np.add.reduce(kept)))
-        wanted = float(np.add.reduce(entries))
+        entries = {at: float(targets[at] - weights[at] - buying[at]) for at in entering}
+        entries = {at: entry for at, entry in entries.items() if entry > 0}  # NaN, a veto, is no entry
+        kept = float(np.add.reduce(np.fmin(targets, weights))) + float(np.add.reduce(buying))
+        room = max(0.0, self.limits.exposure_max - kept)
+        wanted = sum(entries.values())
         if wanted > room:
-            np.copyto(targets, weights + buying + entries * (room / wanted), where=entries > 0)
+            for at, entry in entries.items():
+                targets[at] = weights[at] + buying[at] + entry * (room / wanted)
 
     def approve(
         self, wish: Wish, client_id: str, equity: float, life_ms: int, open_ms: int, now_ms: int
