@@ -30,13 +30,17 @@ def text_of(figures: Statistics) -> str:
         f" {costs.fees:,.2f} of fees, invested {_percent(figures.exposure)} of the time and money"
     )
     lines.append(
-        f"deflated Sharpe ratio {_number(luck.deflated_sharpe)} after {luck.trials} trials on this history;"
+        f"deflated Sharpe ratio {_number(luck.deflated_sharpe)} after {_trials(luck.trials)} on this history;"
         f" it would break even at a fee of {_percent(costs.break_even_fee, 3)} a side"
     )
     speed = figures.candles / figures.seconds if figures.seconds else 0.0
     lines.append(f"{figures.slices:,} slices in {figures.seconds:.2f} s ({speed:,.0f} candles/s)")
     lines.append(figures.verdict)
     return "\n".join(lines)
+
+
+def _trials(count: int) -> str:
+    return "1 trial" if count == 1 else f"{count} trials"
 
 
 def _percent(share: float | None, digits: int = 1) -> str:

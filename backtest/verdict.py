@@ -37,8 +37,8 @@ def _to_hold(total: float, hold: Hold | None) -> str:
     if hold is None:
         return ""
     other = hold.performance.total_return
-    word = "more" if total > other else "less"
-    return f"{_share(abs(total - other))} {word} than holding the {hold.coins} coins"
+    word = "better" if total > other else "worse"
+    return f"{abs(total - other) * 100:.1f} points {word} than holding the {hold.coins} coins"
 
 
 def _to_random(entries: RandomEntries | None) -> str:

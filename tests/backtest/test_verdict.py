@@ -34,7 +34,7 @@ def sentence(
 def test_skill_is_said_with_everything_it_stands_beside() -> None:
     """Earned or lost, against hold, against random entries, and the trials that were needed."""
     assert sentence() == (
-        "Earned 20.0% in 90 days, 10.0% more than holding the 3 coins, 99.0% of random entries with the same holding "
+        "Earned 20.0% in 90 days, 10.0 points better than holding the 3 coins, 99.0% of random entries with the same holding "
         "times and costs did no better: more than luck explains, the Sharpe ratio is above what chance gives the best "
         "of 4 trials with a probability of 99.0%."
     )
@@ -73,7 +73,7 @@ def test_a_sure_loss_is_no_bad_luck() -> None:
     assert "not bad luck, the fees ate" in ate
     assert "0.0200% a side" in ate
     assert "without fees too" in sentence(-0.2, costs=replace(COSTS, break_even_fee=-0.0002), luck=sure)
-    assert "less than holding" in ate
+    assert "worse than holding" in ate
 
 
 def test_nothing_traded_is_nothing_judged() -> None:
