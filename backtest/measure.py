@@ -16,7 +16,7 @@ from backtest.result import Result
 from backtest.statistics import Hold, Month, Statistics
 from backtest.trials import Trial, Trials
 from backtest.trips import Deal, coins, costs, deals_of, round_trips, trips_of
-from backtest.verdict import verdict
+from backtest.verdict import held_back, verdict
 from bot.core.market import Floats, Integers, Panel
 
 
@@ -71,7 +71,7 @@ def measure(result: Result, others: Sequence[float | None], rng: np.random.Gener
         months=months(result, held, deals),
         trips=trips,
         drawdown=below_peak(result.equity),
-        verdict=verdict(earned, together, spent, chance, held, entries, span_ms),
+        verdict=verdict(earned, together, spent, chance, held, entries, span_ms) + held_back(result.notes),
         settings=result.settings,
         digest=result.digest,
     )

@@ -1,4 +1,4 @@
-"""What all the figures come to, in one plain sentence.
+"""What all the figures come to, in one plain sentence, and in another what kept them from being others.
 
 Skill     is claimed when the deflated Sharpe ratio is at least SURE and at most 1 - SURE of random entries did better.
 Bad luck  does not explain a loss when the ratio is above 0 with a probability of at most 1 - SURE.
@@ -31,6 +31,13 @@ def verdict(
     earned = f"{word} {_share(abs(total))} in {_days(days)}"
     beside = [part for part in (_to_hold(total, hold), _to_random(entries)) if part]
     return f"{', '.join([earned, *beside])}: {_judged(performance, trips, costs, luck, entries, days)}."
+
+
+def held_back(notes: dict[str, int]) -> str:
+    """A second sentence where a limit of risk stopped trading for good: nobody resumes a replay."""
+    tripped = [code.removeprefix("risk.") for code in notes if code.startswith("risk.") and not code.endswith(".over")]
+    lasting = [code for code in tripped if f"risk.{code}.over" not in notes]
+    return f" A limit of risk held trading back to the end: {', '.join(lasting)}." if lasting else ""
 
 
 def _to_hold(total: float, hold: Hold | None) -> str:

@@ -166,7 +166,7 @@ def run_backtest(
     if report is not None:
         write(result, figures, report)
     told = {"report": str(report) if report else None, "notes": result.notes}
-    return as_dict(figures) | told, "\n".join([text_of(figures), *held_back(result.notes)])
+    return as_dict(figures) | told, text_of(figures)
 
 
 def run_lookahead(
@@ -212,15 +212,6 @@ def run_parity(
     counted = f"{found.slices:,} slices, {found.forecasts:,} forecasts, {found.targets:,} decisions"
     said = "paper and backtest are identical" if found.identical else found.first_difference
     return to_builtins(found), f"{counted}, {found.orders:,} orders, {found.fills:,} fills compared:\n{said}"
-
-
-def held_back(notes: dict[str, int]) -> list[str]:
-    """A line where a limit of risk held trading back: nobody resumes a replay that a latched limit has stopped."""
-    tripped = [code.removeprefix("risk.") for code in notes if code.startswith("risk.") and not code.endswith(".over")]
-    lasting = [code for code in tripped if f"risk.{code}.over" not in notes]
-    if not lasting:
-        return []
-    return [f"risk held trading back to the end: {', '.join(lasting)}, as the settings of risk say"]
 
 
 def forecasts_of(history: History, name: str, research: Path) -> Forecasts | None:

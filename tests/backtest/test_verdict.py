@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from backtest.curve import performance
 from backtest.statistics import DAY_MS, Costs, Hold, Luck, RandomEntries, RoundTrips
-from backtest.verdict import verdict
+from backtest.verdict import held_back, verdict
 
 TRIPS = RoundTrips(100, 0, 60, 0.6, 1.5, 1.0, 0.01, 5.0, -4.0, 60_000.0)
 COSTS = Costs(0.001, 10.0, 1.0, 10_000.0, 10.0, 40.0, 0.002)
@@ -86,3 +86,10 @@ def test_it_is_one_sentence() -> None:
     """One full stop, at the end."""
     for said in (sentence(), sentence(-0.1), sentence(days=1), sentence(trips=replace(TRIPS, count=0))):
         assert len(re.findall(r"\.(?:\s|$)", said)) == 1
+
+
+def test_a_limit_that_stopped_trading_for_good_is_told() -> None:
+    """What tripped and was never over is named; what ended, and vetoes, are not."""
+    assert held_back({"veto": 4, "risk.absent": 2, "risk.absent.over": 2}) == ""
+    told = held_back({"risk.daily_loss": 1, "risk.absent": 2, "risk.absent.over": 2})
+    assert told == " A limit of risk held trading back to the end: daily_loss."
