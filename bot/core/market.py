@@ -203,12 +203,19 @@ def returns_of(close: Floats, present: Mask) -> tuple[Floats, Mask]:
     is known (a candle without trades carries the last price, so the next return is real again).
     Elsewhere it is 0 and marked absent. The first row has no close before it and is absent.
     """
-    returns = np.zeros_like(close)
-    np.divide(close[1:], close[:-1], out=returns[1:])
-    returns[1:] -= 1.0
-    real = present & np.isfinite(returns)
+    returns = np.empty_like(close)
+    returns[:1] = 0.0
+    moved = returns[1:]
+    np.divide(close[1:], close[:-1], out=moved)
+    moved -= 1.0
+    real = present.copy()
     real[:1] = False
-    return np.where(real, returns, 0.0), real
+    known = np.isfinite(np.add.reduce(moved, axis=None))  # one sum tells whether any is not finite
+    if not known:
+        real &= np.isfinite(returns)
+    if not real[1:].all():
+        returns[~real] = 0.0
+    return returns, real
 
 
 def gather(candles: Iterable[Candle], symbols: tuple[str, ...], interval_ms: int) -> Panel:
