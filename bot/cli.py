@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from bot.command import Positive, Verb, as_json, config, say, sets, settings_of
-from bot.research_verbs import backtest, lookahead, parity
+from bot.research_verbs import backtest, lookahead, parity, sweep, walk_forward
 
 # matrices of a hundred coins: BLAS threads would only fight the other threads for the cores
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -301,7 +301,7 @@ def show_config(path: Path | None, sets: tuple[str, ...], as_json: bool) -> None
     say(settings, as_json, "\n".join(lines))
 
 
-for verb in (backtest, lookahead, parity):
+for verb in (backtest, lookahead, parity, walk_forward, sweep):
     main.add_command(verb)
 
 

@@ -174,3 +174,147 @@ def parity(
     result, text = run_parity(settings, candles, model, parse(timerange), speed, hole_max, pairs(symbols))
     say(result, as_json, text)
     sys.exit(0 if result["identical"] else 1)
+
+
+@click.command("walk-forward", cls=Verb)
+@strategy
+@click.option(
+    "--train",
+    type=click.Choice(("gaussian", "ridge", "market")),
+    help="The model fitted in every fold; without it the gaussian, where the strategy needs one.",
+)
+@click.option("--train-days", type=Positive(1e5), default=30.0, show_default=True, help="Fitted on, in every fold.")
+@click.option("--test-days", type=Positive(1e5), default=7.0, show_default=True, help="Traded after it; also the step.")
+@click.option(
+    "--embargo",
+    type=click.IntRange(0, 1_000_000),
+    help="Slices between the two; without it what the strategy and the model look back.",
+)
+@click.option("--anchored", is_flag=True, help="Fit on all that came before, not on the last days alone.")
+@candles
+@symbols
+@timerange
+@capital
+@fee
+@click.option("--report", type=click.Path(path_type=Path), help="An HTML file; trades.csv and results.json beside it.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of bootstrap and random entries.")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that fit folds.")
+@hole_max
+@research
+@config
+@sets
+@as_json
+def walk_forward(
+    path: Path | None,
+    sets: tuple[str, ...],
+    strategy: str | None,
+    train: str | None,
+    train_days: float,
+    test_days: float,
+    embargo: int | None,
+    anchored: bool,
+    capital: float | None,
+    fee: str | None,
+    candles: Path,
+    symbols: str,
+    timerange: str,
+    report: Path | None,
+    seed: int,
+    workers: int,
+    hole_max: float,
+    research: Path,
+    as_json: bool,
+) -> None:
+    """Fit on the past, trade what follows, move on: one account over all test parts, judged as a backtest is.
+
+    The model of a fold sees its train part alone. At a fold's end the model is changed and nothing is sold.
+
+    Example: lacuna walk-forward --train gaussian --train-days 30 --test-days 7 --candles candles --workers 2
+    """
+    from bot.timerange import parse
+    from bot.walking import Plan, run_walk_forward
+
+    settings = chosen(path, sets, strategy, capital, fee)
+    plan = Plan(train_days, test_days, embargo, anchored)
+    result, text = run_walk_forward(
+        settings, candles, plan, train, parse(timerange), report, research, seed, hole_max, pairs(symbols), workers
+    )
+    say(result, as_json, text)
+
+
+@click.command(cls=Verb)
+@strategy
+@model
+@click.option(
+    "--param", "params", multiple=True, metavar="SECTION.KEY=LOW:HIGH", help="Also LOW:HIGH:log, LOW:HIGH:int, A,B,C."
+)
+@click.option(
+    "--trials", type=click.IntRange(1, 100_000), default=100, show_default=True, help="In all, with those done before."
+)
+@click.option("--name", help="The study's, to go on with it; without it the strategy's.")
+@click.option(
+    "--validate",
+    "held_out",
+    type=click.FloatRange(0.05, 0.9),
+    default=0.3,
+    show_default=True,
+    help="The last share of the range, held out of the search.",
+)
+@click.option(
+    "--best", type=click.IntRange(1, 100), default=5, show_default=True, help="Trials that are replayed on it."
+)
+@candles
+@symbols
+@timerange
+@capital
+@fee
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the draws, and of the bootstrap."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Processes. Draws depend on how many, since fewer results are known at each; not on timing.",
+)
+@hole_max
+@research
+@config
+@sets
+@as_json
+def sweep(
+    path: Path | None,
+    sets: tuple[str, ...],
+    strategy: str | None,
+    model: Path | None,
+    params: tuple[str, ...],
+    trials: int,
+    name: str | None,
+    held_out: float,
+    best: int,
+    capital: float | None,
+    fee: str | None,
+    candles: Path,
+    symbols: str,
+    timerange: str,
+    seed: int,
+    workers: int,
+    hole_max: float,
+    research: Path,
+    as_json: bool,
+) -> None:
+    """Search for better settings, then ask what the search was worth: a held-out part, trials counted, overfitting.
+
+    The study is kept in the research folder: the same command goes on where it was stopped, or killed.
+
+    Example: lacuna sweep --model models/mine --candles candles
+    --param strategies.masked-divergence.divergence_threshold=0.004:0.02:log --trials 100 --workers 2
+    """
+    from bot.sweeping import Search, run_sweep
+    from bot.timerange import parse
+
+    settings = chosen(path, sets, strategy, capital, fee)
+    wanted = Search(name, params, trials, held_out, best, seed, workers)
+    result, text = run_sweep(settings, candles, model, parse(timerange), wanted, research, hole_max, pairs(symbols))
+    say(result, as_json, text)
