@@ -3,12 +3,13 @@
 Memory    the panel and its forecasts lie as arrays in a temporary folder that every process maps: they are there once.
 Order     of jobs in, order of results out, however long each takes: nothing that is found depends on timing.
 One       with a single worker nothing is started; this process does the work.
-Ends      a worker ends by itself when this process is gone, however it went, and leaves Ctrl-C to it.
+Ends      a worker clears up and ends by itself when this process is gone, however it went, and leaves Ctrl-C to it.
 Errors    CrewLost when a worker dies (out of memory, most likely).
 """
 
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -119,18 +120,19 @@ def _begin(folder: Path, symbols: tuple[str, ...], interval_ms: int, inferred: b
     """The start of a worker process."""
     global _seen
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(folder,), name="end with parent", daemon=True).start()
     arrays = {name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in OURS}
     panel = Panel(symbols, interval_ms, **arrays)
     returns = np.asarray(np.load(folder / f"{INFERRED}.npy", mmap_mode="r")) if inferred else None
     _seen = Seen(panel, Forecasts(returns, gain) if returns is not None else None)
 
 
-def _end_with_parent() -> None:
-    """A killed parent closes nothing: a worker would wait for its next job for ever."""
+def _end_with_parent(folder: Path) -> None:
+    """A killed parent clears nothing away: its folder would stay, and a worker wait for its next job for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 

@@ -1,10 +1,12 @@
 """Forecasts made ahead of a replay: none depends on an order, so all of a history is inferred at once, and kept.
 
-Kept    one file a model and history, `FOLDER/<model>-<history>.npy`: the inferred returns [T, N], NaN where unknown.
-        Both names are hashes of content, so nothing kept is ever stale; a damaged file is made again.
+Kept    one file a model and history, `FOLDER/v1-<model>-<history>.npy`: the inferred returns [T, N], NaN where unknown.
+        Both names are hashes of content; VERSION rises with the code that infers. A file that is cut is made again.
+Errors  ForecastsUnkept when the folder cannot be written.
 Checked as a live answer is: nothing inferred, or a return beyond RETURN_MAX, makes a slice's forecast a failure.
 """
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -12,9 +14,17 @@ from pathlib import Path
 import numpy as np
 from msgspec import Struct
 
-from bot.core.market import Floats, Panel
+from bot.core.market import FIELDS, Floats, Panel
 from bot.edge.forecaster import RETURN_MAX
 from models.model import BadModel, Model
+
+VERSION = 1
+
+
+class ForecastsUnkept(Exception):
+    """The forecasts cannot be written where they are to be kept."""
+
+    exit_code = 74
 
 
 class Forecasts(Struct, frozen=True, eq=False):
@@ -28,10 +38,10 @@ class Forecasts(Struct, frozen=True, eq=False):
 
 
 def history_hash(panel: Panel) -> str:
-    """A name for what a panel holds: its universe, times, opens, closes and which candles traded."""
+    """A name for all that a panel holds."""
     found = hashlib.blake2b(f"{panel.symbols} {panel.interval_ms}".encode(), digest_size=16)
-    for array in (panel.open_ms, panel.open, panel.close, panel.present):
-        found.update(np.ascontiguousarray(array).data)
+    for name in ("open_ms", *FIELDS, "present"):
+        found.update(np.ascontiguousarray(getattr(panel, name)).data)
     return found.hexdigest()
 
 
@@ -47,16 +57,21 @@ def infer_ahead(model: Model, panel: Panel) -> Forecasts:
 
 def kept_ahead(model: Model, name: str, panel: Panel, history: str, folder: Path) -> Forecasts:
     """The same, read from `folder` when it was made before. `name` and `history` are the hashes of model and panel."""
-    path = folder / f"{name[:16]}-{history[:16]}.npy"
+    path = folder / f"v{VERSION}-{name[:16]}-{history[:16]}.npy"
     returns = _read(path, panel.close.shape)
     if returns is not None:
         return Forecasts(returns, model.infer().gain)
     made = infer_ahead(model, panel)
-    folder.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}.part")
-    with fresh.open("wb") as file:
-        np.save(file, made.returns)
-    fresh.replace(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with fresh.open("wb") as file:
+            np.save(file, made.returns)
+        fresh.replace(path)
+    except OSError as why:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise ForecastsUnkept(f"{folder} cannot be written: {why.strerror}: name another with --research") from why
     return made
 
 

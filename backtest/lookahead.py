@@ -2,6 +2,7 @@
 
 Future  at each of several cuts the candles after it become another market's; forecasts, targets and orders decided up
         to the cut must be the same, bit for bit.
+Quiet   a strategy that tells where it has no opinion is replayed skipping those slices too: the same orders and fills.
 Past    at each cut the strategy is asked again with only `warmup` and `rows` slices in its window and the same
         forecasts: the same targets, so its warm-up is long enough. A model's own memory is told beside it: how its
         inference at the cut, started so late, correlates with the one that saw everything.
@@ -22,7 +23,7 @@ from bot.core.events import Forecast
 from bot.core.market import FIELDS, Floats, Panel
 from bot.core.recording import Recorded
 from bot.core.rules import instruments_of
-from bot.core.strategy import Portfolio, Strategy, View
+from bot.core.strategy import Portfolio, Sparing, Strategy, View
 from bot.core.window import Window
 from bot.edge.broker import fill_model
 from models.model import Model
@@ -61,7 +62,7 @@ class Proof:
         """Cuts the history at `cuts` slices, the last first decided one included, and compares."""
         rows = np.unique(np.linspace(self._first, len(self._panel) - 2, cuts).astype(int)).tolist()
         whole, forecasts = self._replay(self._panel)
-        difference, restarted = "", []
+        difference, restarted = self._skipping(whole, forecasts), []
         for number, cut in enumerate(rows):
             difference = difference or self._future(whole, forecasts, cut, rng)
             difference = difference or self._past(forecasts, cut)
@@ -78,6 +79,18 @@ class Proof:
         replay = Replay(panel, self._first, setup, Recorded(self._build()), self._venue, cash, forecasts)
         replay.run()
         return replay, forecasts
+
+    def _skipping(self, whole: Replay, forecasts: Forecasts | None) -> str:
+        """A strategy that says where it is quiet must do the same when it is taken at its word, as backtests do."""
+        strategy = self._build()
+        if not isinstance(strategy, Sparing):
+            return ""
+        setup = setup_of(self._settings, self._panel.symbols, 2)
+        cash = Decimal(repr(self._settings.account.cash))
+        replay = Replay(self._panel, self._first, setup, strategy, self._venue, cash, forecasts)
+        replay.run_skipping()
+        self.compared += 1
+        return "" if replay.digest.value == whole.digest.value else "skipping what it calls quiet changes its orders"
 
     def _future(self, whole: Replay, forecasts: Forecasts | None, cut: int, rng: np.random.Generator) -> str:
         """Another future after row `cut`: the first thing up to it that moved."""

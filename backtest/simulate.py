@@ -1,9 +1,9 @@
 """The historical pump: a panel's slices through the very engine of the daemon, as fast as they can be decided.
 
 Time      the event's own. A slice is known `slice_ms` after its close, a forecast `forecast_ms` later.
-Fills     an order reaches the exchange after its latency and meets the open of the candle that is running then: the
-          first price known after the decision, moved against us by spread and slippage (bot/core/fills.py). In a
-          candle without a trade nothing fills.
+Fills     an order reaches the exchange after its latency and meets the open of the candle that began just before (at
+          most OPEN_HOLDS of it ago), else of the next: the first price after the decision's close, moved against us by
+          spread and slippage (bot/core/fills.py). In a candle without a trade nothing fills.
 Forecasts come from a table made ahead, since none depends on an order; the engine asks and is answered as live.
 Equal     the same panel, settings and forecasts give the same commands: `digest` is a hash of orders and fills.
 """
@@ -47,6 +47,7 @@ Progress = Callable[[int, int], None]
 
 BLOCK = 512
 STRETCH_MIN = 2
+OPEN_HOLDS = 0.05  # the share of a candle within which its open is still the price
 
 
 def nobody(done: int, of: int) -> None:
@@ -96,7 +97,7 @@ class Replay:
     ) -> None:
         if not 0 < first < len(panel):
             raise ValueError(f"a replay of {len(panel)} slices cannot begin at {first}")
-        self.panel = panel
+        self.panel = panel = panel.locked()  # marks and windows are views of it
         self.first = first
         self.digest = Digest()
         self.notes: Counter[str] = Counter()
@@ -111,7 +112,8 @@ class Replay:
         )
         self._confirms: list[str] = []
         self._at = {symbol: at for at, symbol in enumerate(panel.symbols)}
-        self._ready_ms = self._wake_ms = 0
+        self._ready_ms: dict[str, int] = {}
+        self._wake_ms = 0
         self._open_ms = panel.open_ms.tolist()
         self.equity: list[float] = []
         self.cash: list[Decimal] = []
@@ -201,12 +203,10 @@ class Replay:
             if np.isfinite(price):
                 self._tell(Confirmed(symbol, price), open_ms)
         self._confirms.clear()
-        time_ms = max(open_ms, self._ready_ms)
-        if time_ms >= open_ms + panel.interval_ms:
-            return
+        latest_ms = open_ms + panel.interval_ms * OPEN_HOLDS
         for symbol in tuple(self._exchange.waiting):
-            at = self._at[symbol]
-            if panel.present[row, at]:
+            at, time_ms = self._at[symbol], max(open_ms, self._ready_ms[symbol])
+            if time_ms <= latest_ms and panel.present[row, at]:
                 last = LastPrice(symbol, time_ms, float(panel.open[row, at]))
                 self._report(self._exchange.last_price(last), time_ms)
 
@@ -220,7 +220,7 @@ class Replay:
                     self._answer(open_ms, now_ms + self._delays.forecast_ms)
                 case Submit(order):
                     self.digest.wished(command)
-                    self._ready_ms = now_ms + self._delays.latency_ms
+                    self._ready_ms[order.symbol] = now_ms + self._delays.latency_ms
                     self._report(self._exchange.submit(order, now_ms), now_ms)
                 case Cancel(client_id):
                     self.digest.wished(command)

@@ -77,7 +77,7 @@ def _too_few(trips: RoundTrips, days: float) -> str:
     if trips.count < TRIPS_MIN:
         few.append(f"with {trips.count} round trips where {TRIPS_MIN} would be the least")
     if days < DAYS_MIN:
-        few.append(f"over {_days(days)} where {DAYS_MIN:g} would be the least")
+        few.append(f"over {_days(days)} where {DAYS_MIN:g} days would be the least")
     return " and ".join(few)
 
 

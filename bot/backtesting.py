@@ -64,6 +64,7 @@ def history_of(
         candles, wanted, settings.exchange.name if (candles / settings.exchange.name).is_dir() else None, None
     )
     settings = _at_interval(settings, source.interval_ms)
+    _check_account(settings, source.symbols)
     if model and model.interval_ms != source.interval_ms:
         text = f"{timeframe_of(model.interval_ms)}, the candles of {candles} are of {timeframe_of(source.interval_ms)}"
         raise BadConfiguration([f"--model {model_folder}: made for candles of {text}: give the right ones"])
@@ -71,16 +72,40 @@ def history_of(
     needed = rows_needed(settings, model.warmup if model else 0)
     start_ms = _start(span, model, whole[0] if whole else 0, needed * source.interval_ms)
     before_ms = start_ms - needed * source.interval_ms
-    load_from_ms = None if whole is None else max(before_ms, whole[0]) if start_ms >= whole[0] else start_ms
+    inside = whole is not None and whole[0] <= start_ms < whole[1]
+    load_from_ms = max(before_ms, whole[0]) if whole is not None and inside else start_ms
     panel = load_panel(candles, wanted, load_from_ms, span.stop_ms, exchange=None, timeframe=None)
-    if wanted is None:
-        panel = panel.of(covered(panel, COVERAGE))
-    check_holes(panel, int(hole_max_minutes * MINUTE_MS))
     first = max(int(np.searchsorted(panel.open_ms, start_ms)), needed)
+    if wanted is None:
+        panel = _listed(panel, first)
+    check_holes(panel, int(hole_max_minutes * MINUTE_MS))
     if len(panel) - first < 2:
         text = f"{len(panel)} slices, of which {needed} are needed before the first decision"
         raise BadConfiguration([f"--timerange {span}: {text}: ask for a longer range"])
     return History(settings, panel, first, model, digest(model_folder) if model and model_folder else "")
+
+
+def _listed(panel: Panel, first: int) -> Panel:
+    """The coins that were there before the first decision: what comes later is not known then."""
+    kept = covered(panel.rows(0, first), COVERAGE)
+    left_out = [symbol for symbol in panel.symbols if symbol not in kept]
+    if left_out:
+        text = f"not played, for want of candles before {utc(int(panel.open_ms[min(first, len(panel) - 1)]))}: "
+        Console(stderr=True).print(text + ", ".join(left_out), style="dim")
+    if not kept:
+        raise BadConfiguration(["--timerange: no coin has candles before the first decision: start later"])
+    return panel.of(kept)
+
+
+def _check_account(settings: Settings, symbols: tuple[str, ...]) -> None:
+    """An account that could never trade is no backtest."""
+    foreign = [symbol for symbol in symbols if not symbol.endswith(f"/{settings.market.quote}")]
+    if foreign:
+        text = f"{foreign[0]} and {len(foreign) - 1} more are not quoted in it"
+        raise BadConfiguration([f"market.quote {settings.market.quote}: {text}: set it to theirs, or choose others"])
+    if settings.planner.life_ms <= settings.account.latency_ms:
+        text = "not above account.latency_ms: every order would be over before it is there"
+        raise BadConfiguration([f"planner.life_ms {settings.planner.life_ms}: {text}"])
 
 
 def _universe(model: Model | None, symbols: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -151,15 +176,15 @@ def run_backtest(
     symbols: tuple[str, ...],
 ) -> tuple[dict[str, Any], str]:
     """Replays, judges, writes the report; the figures for programs and for people."""
-    _check_report(report)
+    check_report(report)
     history = history_of(settings, candles, model, span, hole_max_minutes, symbols)
     name = history_hash(history.panel)
-    forecasts = forecasts_of(history, name, research)
-    with progress_bar("replay") as progress:
-        tried: dict[str, object] = {"model": history.model_hash}
-        result = play(history.settings, history.panel, history.first, forecasts, tried=tried, progress=progress)
     trials = Trials(research / "trials.sqlite")
     try:
+        forecasts = forecasts_of(history, name, research)
+        with progress_bar("replay") as progress:
+            tried: dict[str, object] = {"model": history.model_hash}
+            result = play(history.settings, history.panel, history.first, forecasts, tried=tried, progress=progress)
         figures = judged(result, name, trials, int(time.time() * 1000), np.random.default_rng(seed))
     finally:
         trials.close()
@@ -231,7 +256,7 @@ def write(result: Result, figures: Statistics, report: Path) -> None:
     write_results(figures, report.with_name("results.json"))
 
 
-def _check_report(report: Path | None) -> None:
+def check_report(report: Path | None) -> None:
     if report is not None and (report.is_dir() or report.suffix != ".html" or not report.parent.is_dir()):
         raise BadConfiguration([f"--report {report}: name a file like report.html in a folder that exists"])
 

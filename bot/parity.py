@@ -90,7 +90,7 @@ def differences(paper: Done, replayed: Done, from_ms: int, until_ms: int) -> Com
             one, other = getattr(paper, kind).get(at_ms), getattr(replayed, kind).get(at_ms)
             if kind in ("orders", "fills"):
                 one, other = sorted(one or ()), sorted(other or ())
-            counts[kind] += len(one) if isinstance(one, list) else 1
+            counts[kind] += len(one) if isinstance(one, list) else one is not None or other is not None
             difference = _difference(one, other)
             if difference:
                 text = f"slice {at_ms}, {kind}: {difference}"

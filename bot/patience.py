@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from bot.config import Settings
 
 STRETCH_FROM_SPEED = 10.0
@@ -18,9 +20,14 @@ def patient(settings: Settings, speed: float) -> Settings:
         "resync_every_s": 60 * speed,
     }
     updates: dict[str, Any] = {
-        "market": settings.market.model_copy(update={"soft_limit_ms": 30_000, "hard_limit_ms": 50_000}),
-        "risk": settings.risk.model_copy(update={"stale_after_ms": 58_000, "forecast_age_max_ms": 58_000}),
-        "forecaster": settings.forecaster.model_copy(update={"budget_s": 58.0}),
-        "feed": settings.feed.model_copy(update=slow),
+        "market": _raised(settings.market, {"soft_limit_ms": 30_000, "hard_limit_ms": 50_000}),
+        "risk": _raised(settings.risk, {"stale_after_ms": 58_000, "forecast_age_max_ms": 58_000}),
+        "forecaster": _raised(settings.forecaster, {"budget_s": 58.0}),
+        "feed": _raised(settings.feed, slow),
     }
     return settings.model_copy(update=updates)
+
+
+def _raised(section: BaseModel, least: dict[str, float]) -> BaseModel:
+    """The section with each of these at least so high."""
+    return section.model_copy(update={key: max(getattr(section, key), value) for key, value in least.items()})

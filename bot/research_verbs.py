@@ -52,9 +52,13 @@ def pairs(text: str) -> tuple[str, ...]:
     from bot.core.market import BadSymbol, pair
 
     try:
-        return tuple(pair(name) for name in text.split(",") if name.strip())
+        named = tuple(pair(name) for name in text.split(",") if name.strip())
     except BadSymbol as why:
         raise click.UsageError(f"--symbols: {why}") from why
+    twice = sorted({name for name in named if named.count(name) > 1})
+    if twice:
+        raise click.UsageError(f"--symbols: named twice: {', '.join(twice)}")
+    return named
 
 
 @click.command(cls=Verb)
@@ -108,7 +112,7 @@ def backtest(
 @candles
 @symbols
 @timerange
-@click.option("--cuts", type=click.IntRange(1, 1_000), default=10, show_default=True, help="Slices to cut at.")
+@click.option("--cuts", type=click.IntRange(2, 1_000), default=10, show_default=True, help="Slices to cut at.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the other futures.")
 @hole_max
 @config

@@ -14,7 +14,7 @@ from backtest.statistics import DAY_MS, as_dict
 from backtest.summary import text_of
 from backtest.trials import Trials
 from backtest.walkforward import FIT, Fold, FoldFigures, Refitted, fold_figures, folds_of, model_rows, refit_all, walk
-from bot.backtesting import COVERAGE, MINUTE_MS, _check_report, progress_bar, write
+from bot.backtesting import COVERAGE, MINUTE_MS, check_report, progress_bar, write
 from bot.building import strategy_of
 from bot.config import BadConfiguration, Settings
 from bot.core.market import Panel
@@ -62,7 +62,7 @@ def run_walk_forward(
     workers: int,
 ) -> tuple[dict[str, Any], str]:
     """Fits fold by fold, replays all test parts as one account, judges it; the figures for programs and for people."""
-    _check_report(report)
+    check_report(report)
     model = _model(settings, model)
     ready = _ready(settings, _panel(settings, candles, span, hole_max_minutes, symbols), plan, model)
     refitted: tuple[Refitted, ...] = ()

@@ -39,7 +39,7 @@ def lacuna(there: Path, *arguments: object, verb: str = "backtest") -> Result:
     given = [str(one) for one in arguments]
     if "--candles" not in given:
         given += ["--candles", str(there / "candles")]
-    if verb == "backtest":
+    if verb == "backtest" and "--research" not in given:
         given += ["--research", str(there / "research")]
     return CliRunner().invoke(main, [verb, *given])
 
@@ -101,6 +101,10 @@ def test_a_report_is_written_with_its_files(there: Path) -> None:
         (["--strategy", "hold", "--candles", "{there}/nothing"], 74, "does not exist"),
         (["--strategy", "hold", "--report", "{there}/none/report.html"], 78, "a folder that exists"),
         (["--strategy", "hold", "--capital", "0"], 2, "capital"),
+        (["--strategy", "hold", "--symbols", "BTC/USDT,BTCUSDT"], 2, "named twice: BTC/USDT"),
+        (["--strategy", "hold", "--set", "market.quote=USDC"], 78, "not quoted in"),
+        (["--strategy", "hold", "--set", "account.latency_ms=60000"], 78, "every order would be over"),
+        (["--model", "{there}/gauss", "--research", "/dev/null/x"], 74, "cannot be opened"),
     ],
 )
 def test_what_cannot_be_played_is_said_before_any_work(

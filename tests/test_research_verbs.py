@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -158,10 +159,12 @@ def told(ledger: Path) -> int:
 
 
 def test_a_killed_sweep_goes_on(there: Path) -> None:
-    """SIGKILL in the midst of it: its workers end too, and the same command ends as if nothing had been."""
+    """SIGKILL in the midst of it: its workers clear up and end too, and the same command ends as if nothing had been."""
     arguments = ("--trials", 12, "--best", 1, "--workers", 2)
     command = [sys.executable, "-m", "bot.cli", *words(there, "sweep", *arguments, research="killed")]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    (there / "temporary").mkdir()
+    environment = os.environ | {"TMPDIR": str(there / "temporary")}
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
     while process.poll() is None and told(there / "killed" / "trials.sqlite") < 3:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.02)
@@ -170,6 +173,7 @@ def test_a_killed_sweep_goes_on(there: Path) -> None:
     process.kill()
     process.wait()
     assert not psutil.wait_procs(children, timeout=20)[1]
+    assert not list((there / "temporary").glob("lacuna-*"))
     killed, whole = (answer(there, "sweep", *arguments, research=name) for name in ("killed", "whole"))
     assert killed["trials"] == whole["trials"] == 12
     assert killed["verdict"] == whole["verdict"]

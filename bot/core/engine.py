@@ -73,7 +73,8 @@ class Setup(Struct, frozen=True):
 
 def capacity(setup: Setup, strategy: Strategy) -> int:
     """The slices a window must hold."""
-    return max(setup.rows, strategy.warmup, strategy.rows) + 1
+    volatility = setup.limits.volatility_slices if setup.limits.volatility_max else 0
+    return max(setup.rows, strategy.warmup, strategy.rows, volatility) + 1
 
 
 class Engine:

@@ -181,6 +181,13 @@ class Panel(msgspec.Struct, frozen=True, eq=False):
             self.present[row],
         )
 
+    def locked(self) -> "Panel":
+        """The same rows as views nobody can write through."""
+        arrays = [getattr(self, name).view() for name in ("open_ms", *FIELDS, "present")]
+        for array in arrays:
+            array.flags.writeable = False
+        return Panel(self.symbols, self.interval_ms, *arrays)
+
     def rows(self, start: int, stop: int) -> "Panel":
         """Rows start to stop, as views."""
         arrays = (getattr(self, name)[start:stop] for name in ("open_ms", *FIELDS, "present"))

@@ -7,8 +7,8 @@ import pytest
 
 from backtest.lookahead import Looked, Proof, another_future
 from bot.config import load
-from bot.core.market import Floats
-from bot.core.strategy import View
+from bot.core.market import Floats, Mask
+from bot.core.strategy import Block, View
 from models.train import fit
 from strategies.masked_divergence import MaskedDivergence, Settings
 from tests.making import Wanting, walk
@@ -109,3 +109,16 @@ def test_another_future_leaves_the_past_alone() -> None:
     other = another_future(panel, 20, np.random.default_rng(1))
     assert np.array_equal(other.close[:21], panel.close[:21])
     assert not (other.close[21:] == panel.close[21:]).any()
+
+
+def test_a_peek_in_what_is_called_quiet_is_caught() -> None:
+    """Where a strategy's `quiet` reads the slice after, skipping trades otherwise than stepping."""
+
+    class Foreseeing(Momentum):
+        def quiet(self, block: Block) -> Mask:
+            ahead = np.vstack([block.returns[1:], block.returns[-1:]])
+            return np.logical_not((np.abs(ahead) > 0.0015).any(axis=1))
+
+    found = look(Foreseeing)
+    assert not found.identical
+    assert "skipping what it calls quiet" in found.first_difference

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import astuple, replace
@@ -117,3 +118,26 @@ def test_skipping_ahead_changes_nothing(
     assert skipped.engine.ledger.positions() == stepped.engine.ledger.positions()
     assert skipped.engine.risk.remember() == stepped.engine.risk.remember()
     assert skipped.notes == stepped.notes
+
+
+def test_an_order_that_comes_in_the_middle_of_a_candle_waits_for_the_next_open() -> None:
+    """The open was traded long before: half a minute of latency costs a candle."""
+    candles = panel(np.array([[100.0] * 3] * 8))
+    candles.open[3], candles.open[4] = 90.0, 104.0
+    late = Venue(instruments(), venue().fills, Delays(latency_ms=30_000))
+    run = Replay(candles, 2, setup(rows=5), Once(), late, Decimal(10_000))
+    run.run()
+    assert [fill.price for fill in run.fills] == [Decimal(104)]
+
+
+def test_a_strategy_cannot_write_into_the_candles() -> None:
+    """Marks and windows are views of the panel, and nobody can write through them."""
+
+    class Scribbling(Wanting):
+        def targets(self, view: View) -> Floats:
+            view.portfolio.mark[:] = 0.1
+            return view.portfolio.mark
+
+    run = replay(panel(np.array([[100.0] * 3] * 8)), Scribbling())
+    with pytest.raises(ValueError, match="read-only"):
+        run.run()
