@@ -158,6 +158,7 @@ def told(ledger: Path) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on(there: Path) -> None:
     """SIGKILL in the midst of it: its workers clear up and end too, and the same command ends as if nothing had been."""
     arguments = ("--trials", 12, "--best", 1, "--workers", 2)

@@ -83,7 +83,7 @@ SWINGS = st.lists(
 )
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(
     SWINGS,
     st.sets(st.integers(0, 3 * 120 - 1), max_size=8),

@@ -197,6 +197,7 @@ def test_a_trial_that_was_under_way_is_done_with_its_values(tmp_path: Path) -> N
     assert len(found) == 3
 
 
+@pytest.mark.slow
 def test_workers_do_not_race(tmp_path: Path) -> None:
     """Two processes find the same trials every time."""
     assert same(run(tmp_path / "a", 6, workers=2), run(tmp_path / "b", 6, workers=2))
@@ -241,6 +242,7 @@ def ask_and_die(folder: Path) -> None:
         os.kill(os.getpid(), 9)
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_a_study_that_goes_on(tmp_path: Path) -> None:
     """After SIGKILL in the middle of a trial the study ends as one that nobody killed."""
     process = multiprocessing.get_context("spawn").Process(target=ask_and_die, args=(tmp_path / "a",))

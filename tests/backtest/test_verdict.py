@@ -62,7 +62,7 @@ def test_too_few_trips_and_days_are_named() -> None:
     said = sentence(trips=replace(TRIPS, count=3), days=5)
     assert said.endswith(
         "not distinguishable from luck, with 3 round trips where 30 would be the least and over 5 days where 30 "
-        "would be the least."
+        "days would be the least."
     )
 
 
