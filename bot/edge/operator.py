@@ -2,7 +2,7 @@
 
 A file is one order, JSON {"verb": ..., "who": ...}, and its name sorts by the time it was left. It appears whole or
 not at all and waits until a bot reads it, so it does not matter whether one runs. It goes when the order is on disk
-in the journal: after a crash it may be obeyed again, which changes nothing, but it is never lost.
+in the journal: an order is never lost, and after a crash in between it is obeyed once more.
 Trust   who may write in the folder may command the bot; the folder is its owner's alone.
 Hostile a file that is no order is moved aside, as NAME.refused, and told once (fault S5): links are not followed,
         no more than BYTES_MAX is read, verbs are fixed, nothing that a terminal would obey gets into a log.
