@@ -45,8 +45,11 @@ async def walk(ask: Ask, start_ms: int, stop_ms: int, step_ms: int, page: int) -
 
 
 async def _answered(ask: Ask, start_ms: int, stop_ms: int, step_ms: int) -> dict[int, Candle]:
-    """What an answer has of [start, stop). One that ends before it is asked for once more, without the lead."""
-    for lead in (LEAD_CANDLES, 0):
+    """What an answer has of [start, stop). One that ends before it is asked for once more, with half the lead.
+
+    Without any lead, an answer that begins a little late would look like a hole.
+    """
+    for lead in (LEAD_CANDLES, LEAD_CANDLES // 2):
         answer = await ask(start_ms - lead * step_ms, stop_ms)
         inside = {one.open_ms: one for one in answer if start_ms <= one.open_ms < stop_ms}
         if inside or not answer:
