@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from bot.building import setup_of, strategy_of
 from bot.config import BadConfiguration, Settings
 from bot.core.engine import Engine, Setup
 from bot.core.events import History, Reconciled
@@ -24,7 +25,6 @@ from bot.core.memory import genesis, remember
 from bot.core.snapshot import Snapshot
 from bot.edge.encoding import encode_commands
 from bot.edge.store import Recorded, Row, Store
-from strategies import build
 
 
 class Diverged(Exception):
@@ -58,23 +58,12 @@ class Replayed(Struct, frozen=True):
 
 def build_engine(settings: Settings, symbols: tuple[str, ...], rows: int) -> Engine:
     """The engine these settings describe; `rows` is what the model needs to see of the past."""
-    market = settings.market
-    setup = Setup(
-        symbols,
-        market.interval_ms,
-        market.quote,
-        market.soft_limit_ms,
-        market.hard_limit_ms,
-        max(rows, market.window),
-        settings.risk,
-        settings.planner,
-    )
-    return Engine(setup, build(settings.strategy.name, settings.strategies.get(settings.strategy.name, {})))
+    return Engine(setup_of(settings, symbols, rows), strategy_of(settings))
 
 
 def wants_forecast(settings: Settings) -> bool:
     """Whether the chosen strategy waits for a model."""
-    return build(settings.strategy.name, settings.strategies.get(settings.strategy.name, {})).wants_forecast
+    return strategy_of(settings).wants_forecast
 
 
 def recorded_as(settings: Settings, rows: int) -> dict[str, Any]:
