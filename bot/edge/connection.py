@@ -25,6 +25,7 @@ from bot.exchanges.binance import BadFrame, Codec, Refusal, Shutdown, subscribe
 DRAIN_WALL_S = 0.05
 STALL_WALL_S = 0.05
 WAIT_WALL_MIN_S = 0.25  # what a network wait may not be shorter than, at any speed
+OPEN_WALL_MIN_S = 2.0  # nor an opening, which takes several turns of both sides
 GIVEN_UP_S, GIVEN_UP_WALL_MIN_S = 60.0, 5.0  # Binance drops who owes a pong for a minute
 CLOSE_WALL_S = 1.0
 BAD_FRAMES_MAX, BAD_FRAMES_S = 3, 60.0
@@ -106,7 +107,7 @@ class Connection:
             await self._socket.close()
 
     async def _open(self) -> None:
-        within = self._wall(self._settings.open_within_s)
+        within = max(self._settings.open_within_s / self._clock.speed, OPEN_WALL_MIN_S)
         try:
             async with asyncio.timeout(within):
                 self._socket = await connect(
@@ -141,10 +142,6 @@ class Connection:
             if bugs or not lost:
                 raise
             raise lost.exceptions[0] from None
-
-    def _wall(self, seconds: float) -> float:
-        """Exchange seconds as wall seconds to wait for a network, never absurdly short."""
-        return max(seconds / self._clock.speed, WAIT_WALL_MIN_S)
 
     async def _read(self) -> None:
         while True:
@@ -198,7 +195,7 @@ class Connection:
 
     async def _answered(self, pong: asyncio.Future[float], sent_at: float) -> bool:
         """Whether there was an answer; False when our own loop stood still meanwhile. Raises Lost."""
-        due = self._clock.monotonic() + self._wall(self._settings.pong_within_s)
+        due = self._clock.monotonic() + max(self._settings.pong_within_s / self._clock.speed, WAIT_WALL_MIN_S)
         await asyncio.wait((pong,), timeout=due - self._clock.monotonic())
         if pong.done() or self._heard_at > sent_at:
             return True

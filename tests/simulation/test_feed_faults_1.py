@@ -31,7 +31,7 @@ PATIENT = {"market": {"soft_limit_ms": 15_000, "hard_limit_ms": 40_000}}
 
 def trading(folder: Path, *faults: str, speed: float = CALM, limits: Limits | None = None, **feed: Any) -> World:
     """A daemon that buys and sells every minute."""
-    settings = PATIENT | {"feed": {"open_within_s": 60.0} | feed}  # a busy machine opens late
+    settings = PATIENT | {"feed": feed}
     return World(
         folder,
         *faults,
