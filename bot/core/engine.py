@@ -15,6 +15,7 @@ import numpy as np
 from msgspec import Struct
 
 from bot.core.commands import AnyCommand, Cancel, Confirm, Fetch, Infer, Note, Query, Submit, WakeAt
+from bot.core.doubt import Doubt
 from bot.core.events import (
     UNRECORDED,
     Accepted,
@@ -86,10 +87,15 @@ class Engine:
     def __init__(self, setup: Setup, strategy: Strategy, window: Past | None = None) -> None:
         self.setup = setup
         self.strategy = strategy
-        symbols = setup.symbols
-        self._at = {symbol: at for at, symbol in enumerate(symbols)}
-        ring = Window(symbols, setup.interval_ms, capacity(setup, strategy)) if window is None else window
-        self.window: Past = ring
+        self._at = {symbol: at for at, symbol in enumerate(setup.symbols)}
+        if window is None:
+            window = Window(setup.symbols, setup.interval_ms, capacity(setup, strategy))
+        self._begin(window)
+
+    def _begin(self, window: Past) -> None:
+        """As if nothing had ever happened."""
+        setup, symbols = self.setup, self.setup.symbols
+        self.window = window
         self.slices = Slices(symbols, setup.interval_ms, setup.soft_limit_ms, setup.hard_limit_ms)
         self.ledger = Ledger(symbols, setup.quote_asset, Decimal(0))
         self.risk = Risk(symbols, setup.limits)
@@ -101,8 +107,7 @@ class Engine:
         self.decided_ms = 0
         self.orders_made = 0
         self.equity = 0.0
-        self.missing = np.ones(len(symbols), dtype=np.bool_)
-        self._doubted = np.zeros(len(symbols), dtype=np.bool_)
+        self.doubt = Doubt(len(symbols), setup.limits.price_jump_max)
         self._amiss = True
         self.sellable = np.zeros(len(symbols))
         self.notional_min = np.zeros(len(symbols))
@@ -221,22 +226,20 @@ class Engine:
 
     def _mark_with_care(self, latest: Slice) -> None:
         """Moves the marks to the new closes; a price that jumped waits for a second source (fault F20)."""
-        close = latest.close
-        mark, jump = self.ledger.mark, self.setup.limits.price_jump_max
-        self.missing = np.isnan(close)
-        self.risk.broken_at[self.missing] = self.risk.slices
-        self._doubted = ((close > mark * jump) | (close * jump < mark)) & (mark > 0)
-        for at in np.nonzero(self._doubted)[0]:
-            self._doubt(self.setup.symbols[at], float(close[at]), latest.open_ms)
-        mark = self.ledger.mark = np.where(self._doubted | self.missing, mark, close)
+        doubt, before = self.doubt, self.ledger.mark
+        mark = self.ledger.mark = doubt.judge(latest.close, before)
+        self.risk.broken_at[doubt.missing] = self.risk.slices
+        for at in np.nonzero(doubt.jumped)[0]:
+            self._pause(self.setup.symbols[at], float(latest.close[at]), float(before[at]), latest.open_ms)
         self._judge_presence()
         unmarked = not (mark > 0).all()
-        self._amiss = bool(unmarked or self.missing.any() or self._doubted.any() or self.risk.level)
+        self._amiss = bool(unmarked or doubt.missing.any() or doubt.jumped.any() or self.risk.level)
 
     def _judge_presence(self) -> None:
         """Too much of the slice is absent: no entries, until a slice and the window before it are whole again."""
         absent_max = self.setup.limits.absent_max
-        share = np.count_nonzero(self.missing) / len(self.missing)
+        missing = self.doubt.missing
+        share = np.count_nonzero(missing) / len(missing)
         if share > absent_max:
             text = f"{share:.0%} of the slice is absent, above risk.absent_max {absent_max:.0%}"
             self.risk.trip(Cause("absent", Level.NO_ENTRIES, text, fault="F25"))
@@ -245,8 +248,9 @@ class Engine:
         if holes <= absent_max:
             self.risk.clear("absent")
 
-    def _doubt(self, symbol: str, close: float, open_ms: int) -> None:
-        text = f"{symbol} jumped to {close} from {self.ledger.mark[self._at[symbol]]}: no entries, exits need the book"
+    def _pause(self, symbol: str, close: float, before: float, open_ms: int) -> None:
+        """No entries after a jump, and a question to a second source (fault F20)."""
+        text = f"{symbol} jumped to {close} from {before}: no entries, exits need the book"
         until_ms = open_ms + self.setup.interval_ms + self.setup.limits.price_jump_pause_ms
         self.risk.trip(Cause("price_jump", Level.NO_ENTRIES, text, symbol, until_ms, fault="F20"))
         self._out.append(Confirm(symbol))
@@ -259,7 +263,7 @@ class Engine:
             self._note("price.unconfirmed", f"{symbol} closed at {close}, the book says {price}", "F20", symbol)
             return
         self.ledger.mark_at(at, close)
-        self._doubted[at] = False
+        self.doubt.jumped[at] = False
         self._note("price.confirmed", f"{symbol} is really at {close}", "F20", symbol)
 
     def _refuse(self, symbol: str, reason: str) -> None:
@@ -305,7 +309,7 @@ class Engine:
         if vetoes:
             self._note_vetoes(vetoes)
         if self._amiss:
-            targets[self._doubted] = np.nan  # not even an exit on a price in doubt (fault F20)
+            targets[self.doubt.jumped] = np.nan  # not even an exit on a price in doubt (fault F20)
         wishes = plan(targets, portfolio, self.ledger, self.orders, self.instruments, self.setup.planner)
         for wish in wishes:
             self._submit(wish, self.strategy.explain(view, wish.at), open_ms, now_ms)
@@ -332,7 +336,7 @@ class Engine:
             reasons |= {int(at): "reduce" for at in np.nonzero(ledger.opened_ms)[0]}
         if reasons:
             # dust cannot be sold, and an old mark in doubt proves nothing (faults O10, F20)
-            able = (self.sellable * ledger.mark >= self.notional_min) & ~self._doubted
+            able = (self.sellable * ledger.mark >= self.notional_min) & ~self.doubt.jumped
             reasons = {at: reason for at, reason in reasons.items() if able[at]}
         if not reasons:
             return
@@ -450,7 +454,7 @@ class Engine:
         """Starts anew from a snapshot: an engine that ran and one just made are the same after it."""
         if snapshot.symbols != self.setup.symbols:
             raise ValueError("the snapshot is of another universe than the engine was built for")
-        self.__init__(self.setup, self.strategy, self.window.emptied())  # type: ignore[misc]
+        self._begin(self.window.emptied())
         self.session, self.decided_ms = snapshot.session, snapshot.decided_ms
         self.orders_made = snapshot.orders_made
         self.instruments = snapshot.instruments
@@ -478,8 +482,7 @@ class Engine:
         window.fill(panel)
         window.adopt(*self._past_forecasts)
         closes = window.close
-        self._mark_from_past(closes)
-        self.missing = np.isnan(closes[-1])
+        self.ledger.mark = self.doubt.judge_past(closes, self.ledger.mark)
         assembly, streaks = self._checkpoint
         if assembly is None:
             self.slices.start(window.newest_ms)
@@ -492,15 +495,6 @@ class Engine:
             self.risk.broken_at[:] = -streaks.sane
             self.failed_forecasts = streaks.failed_forecasts
         self.equity = self.ledger.equity()
-
-    def _mark_from_past(self, closes: Floats) -> None:
-        """The last closes [T, N] become marks, but for those a jump away from what was known: they stay in doubt."""
-        known = np.isfinite(closes)
-        newest = len(closes) - 1 - known[::-1].argmax(axis=0)
-        last = np.where(known.any(axis=0), closes[newest, np.arange(closes.shape[1])], np.nan)
-        mark, jump = self.ledger.mark, self.setup.limits.price_jump_max
-        self._doubted = ((last > mark * jump) | (last * jump < mark)) & (mark > 0)
-        self.ledger.mark = np.where(np.isfinite(last) & ~self._doubted, last, mark)
 
     @property
     def idle(self) -> bool:

@@ -105,7 +105,7 @@ def test_stragglers_are_asked_for_and_the_hard_limit_closes_without_them() -> No
     assert (fetch.symbols, fetch.start_ms, fetch.stop_ms) == ((COINS[2],), NEXT_MS, NEXT_MS)
     talk.now_ms = close_ms + 20_000
     talk.hears(Wake())
-    assert list(talk.engine.missing) == [False, False, True]
+    assert list(talk.engine.doubt.missing) == [False, False, True]
     assert "risk.absent" in talk.codes  # a third of this small universe is above a fifth
     talk.hears(CandleClosed(candle(COINS[2], NEXT_MS)), later_ms=1_000)
     assert talk.codes == ["candle.late"]
