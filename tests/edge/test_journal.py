@@ -278,8 +278,10 @@ async def test_watch_ends_with_the_journal(tmp_path: Path) -> None:
     journal = opened(tmp_path)
     watcher = asyncio.ensure_future(journal.watch())
     await asyncio.sleep(0)
+    assert not watcher.done()
     await journal.close(1, "done")
-    await watcher
+    async with asyncio.timeout(10):
+        assert await watcher is None
 
 
 async def test_a_journal_without_a_session_gives_the_folder_back(tmp_path: Path) -> None:

@@ -278,10 +278,12 @@ async def test_the_exchanges_own_count_is_heeded() -> None:
 
 async def test_a_request_above_the_whole_share_is_asked_alone() -> None:
     """A share too small for one question does not stop the bot: it waits for an empty minute."""
-    weight = Weight(10, Clock(600.0))
-    async with asyncio.timeout(2):
+    clock = Clock(600.0, START_MS)
+    weight = Weight(10, clock)
+    async with asyncio.timeout(10):
         await weight.spend(20)
         await weight.spend(20)
+    assert clock.now_ms() >= START_MS + 60_000
 
 
 async def test_a_longer_ban_is_not_shortened() -> None:
