@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
-    InitSettingsSource,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -182,7 +182,7 @@ class Strategy(Section):
 
 
 class Settings(BaseSettings):
-    """Everything, each section with its defaults."""
+    """Everything, each section with its defaults. Made of what it is given: only `load` looks at the environment."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", validate_default=True
@@ -201,6 +201,17 @@ class Settings(BaseSettings):
     storage: Storage = Storage()
     web: Web = Web()
     logs: Logs = Logs()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
 
     @field_validator("strategies")
     @classmethod
@@ -229,23 +240,10 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
     """
     file_values = _read(path) if path else {}
     over = _nested(overrides or {})
-
-    class Layered(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            variables = InitSettingsSource(cls, _hyphenated(env_settings()))
-            return InitSettingsSource(cls, over), variables, InitSettingsSource(cls, file_values)
-
     errors = _unknown_variables()
     try:
-        settings = Layered()
+        variables = _hyphenated(EnvSettingsSource(Settings)())
+        settings = Settings(**_merged(_merged(file_values, variables), over))
     except SettingsError as why:
         raise BadConfiguration([*errors, str(why)]) from None
     except ValidationError as why:
@@ -253,6 +251,16 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
     if errors:
         raise BadConfiguration(errors)
     return settings
+
+
+def _merged(values: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """The values with those above them in their place, section by section."""
+    both = {
+        key: _merged(value, above[key])
+        for key, value in values.items()
+        if isinstance(value, dict) and isinstance(above.get(key), dict)
+    }
+    return values | above | both
 
 
 def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:

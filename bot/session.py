@@ -14,7 +14,6 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from bot.building import setup_of, strategy_of
 from bot.config import BadConfiguration, Settings
@@ -31,21 +30,6 @@ class Diverged(Exception):
     """This version does not do with a journal what the version that wrote it did."""
 
     exit_code = 78
-
-
-class RecordedSettings(Settings):
-    """Settings as they were: the environment of today has no say in them."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)
 
 
 class Replayed(Struct, frozen=True):
@@ -74,7 +58,7 @@ def recorded_as(settings: Settings, rows: int) -> dict[str, Any]:
 def engine_of(recorded: dict[str, Any], symbols: tuple[str, ...]) -> Engine:
     """The engine of a recorded session. Diverged where this version does not know its settings any more."""
     try:
-        settings = RecordedSettings.model_validate(recorded["settings"])
+        settings = Settings.model_validate(recorded["settings"])
     except ValidationError as why:
         unknown = ", ".join(".".join(map(str, error["loc"])) for error in why.errors())
         raise Diverged(f"the journal was recorded with settings that this version refuses: {unknown}") from None
