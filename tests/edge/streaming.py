@@ -24,7 +24,7 @@ from bot.edge.feed import Feed
 from bot.exchanges.binance import Codec
 from tests.making import COINS, START_MS
 
-WALL_S = 5.0
+WALL_S = 60.0  # patience costs nothing where the fact comes
 SPEED = 60.0
 
 

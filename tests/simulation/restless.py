@@ -19,7 +19,7 @@ from models.dataset import Returns
 from models.model import Arrays
 from tests.simulation.world import COINS, HISTORY, MINUTES, World
 
-SPEED = 75.0
+SPEED = 60.0
 PATIENT: dict[str, dict[str, Any]] = {
     "market": {"soft_limit_ms": 8_000, "hard_limit_ms": 50_000},
     "risk": {"stale_after_ms": 58_000, "forecast_age_max_ms": 58_000},
