@@ -1,8 +1,11 @@
 """The trial ledger: every setting ever tried on a history, so that the best of many is judged as the best of many.
 
 A trial  is one backtest of a strategy family on one history (`data`, a hash) with its settings. The same again is no new one.
-File     SQLite; several processes may write at once, each waits WAIT_S for the others. Nothing is ever changed or deleted.
-Limits   it knows what it was told: other ranges of the same history are other data, and trials elsewhere are not in it.
+Others   are the family's trials on the same history, and on histories of the same coins that it shares time with, as far as
+         they were described: a search on a part of a year counts when the year is judged. The same settings on another
+         range are another trial, for choosing a range is choosing too.
+File     SQLite; several processes may write at once, each waits WAIT_S for the others. No trial is ever changed or deleted.
+Limits   it knows what it was told: trials on other coins, or kept elsewhere, are not counted.
 Errors   TrialsUnusable when the file cannot be opened or written, or is something else.
 """
 
@@ -13,16 +16,35 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from bot.core.market import Panel
+
 WAIT_S = 30.0
-TABLE = """
+TABLES = (
+    """
 create table if not exists trials (
     key text primary key, family text not null, data text not null, settings text not null,
     sharpe real, observations integer not null, digest text not null, time_ms integer not null
 ) strict, without rowid
-"""
-INDEX = "create index if not exists trials_by_family on trials (family, data)"
+""",
+    """
+create table if not exists histories (
+    data text primary key, coins text not null, first_ms integer not null, last_ms integer not null
+) strict, without rowid
+""",
+    "create index if not exists trials_by_family on trials (family, data)",
+)
 ADD = "insert into trials values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (key) do nothing"
-OTHERS = "select sharpe from trials where family = ? and data = ? and key <> ? order by key"
+DESCRIBE = """
+insert into histories values (?, ?, ?, ?) on conflict (data) do update
+set first_ms = min(first_ms, excluded.first_ms), last_ms = max(last_ms, excluded.last_ms)
+"""
+OTHERS = """
+select sharpe from trials where family = :family and key <> :key and data in (
+    select :data union
+    select other.data from histories as own join histories as other using (coins)
+    where own.data = :data and other.first_ms <= own.last_ms and own.first_ms <= other.last_ms
+) order by key
+"""
 
 
 class TrialsUnusable(Exception):
@@ -57,8 +79,8 @@ class Trials:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
-            self._base.execute(TABLE)
-            self._base.execute(INDEX)
+            for table in TABLES:
+                self._base.execute(table)
         except (sqlite3.Error, OSError) as why:
             raise TrialsUnusable(
                 f"the trial ledger {path} cannot be opened: {why}; move it away or name another"
@@ -73,10 +95,23 @@ class Trials:
         except sqlite3.Error as why:
             raise TrialsUnusable(f"the trial ledger {self.path} cannot be written: {why}") from why
 
-    def others(self, trial: Trial) -> list[float | None]:
-        """The annual Sharpe ratios of all other trials of its family on its data."""
+    def describe(self, data: str, decided: Panel) -> None:
+        """What the hash of a history stands for: its coins, whatever their order, and the slices that were decided.
+
+        Where trials on it decided different slices, its range is from the first of all to the last of all.
+        """
+        coins = ",".join(sorted(decided.symbols))
+        row = (data, coins, int(decided.open_ms[0]), int(decided.open_ms[-1]))
         try:
-            found = self._base.execute(OTHERS, (trial.family, trial.data, trial.key)).fetchall()
+            self._base.execute(DESCRIBE, row)
+        except sqlite3.Error as why:
+            raise TrialsUnusable(f"the trial ledger {self.path} cannot be written: {why}") from why
+
+    def others(self, trial: Trial) -> list[float | None]:
+        """The annual Sharpe ratios of all other trials of its family that were made on its time and coins."""
+        asked = {"family": trial.family, "key": trial.key, "data": trial.data}
+        try:
+            found = self._base.execute(OTHERS, asked).fetchall()
         except sqlite3.Error as why:
             raise TrialsUnusable(f"the trial ledger {self.path} cannot be read: {why}") from why
         return [row[0] for row in found]

@@ -1,27 +1,53 @@
 """The verbs of research: replays of history, and proofs that they can be believed."""
 
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bot.command import Positive, Verb, as_json, config, say, sets, settings_of
 
-candles = click.option("--candles", required=True, type=click.Path(path_type=Path), help="A candle folder or store.")
+if TYPE_CHECKING:
+    from bot.config import Settings
+    from bot.history import Asked
+
+UNIVERSE = "market.symbols"
+BESIDE = "An HTML file; trades.csv, fills.csv and results.json in its folder, in place of an earlier report's."
+
+ASKED = (
+    click.option("--strategy", help="Its name; without it the settings' own."),
+    click.option("--candles", required=True, type=click.Path(path_type=Path), help="A candle folder or store."),
+    click.option(
+        "--symbols",
+        default="",
+        metavar="BTC/USDT,ETH/USDT",
+        help=f"Of the candles; without it the model's, else those of {UNIVERSE} that are there, else all.",
+    ),
+    click.option(
+        "--timerange",
+        default="-",
+        metavar="20240101-20240201",
+        help="UTC days, the second not included; ends may be open.",
+    ),
+    click.option(
+        "--hole-max",
+        type=Positive(1e7),
+        default=1_440.0,
+        show_default=True,
+        help="Minutes a coin's candles may break off.",
+    ),
+    config,
+    sets,
+)
+ACCOUNT = (
+    click.option("--capital", type=Positive(1e12), help="What the account begins with."),
+    click.option("--fee", metavar="0.1%", help="Of every trade: 0.1% or 0.001."),
+)
 model = click.option("--model", type=click.Path(path_type=Path), help="A model folder, where the strategy needs one.")
-timerange = click.option(
-    "--timerange", default="-", metavar="20240101-20240201", help="UTC days, the second not included; ends may be open."
-)
-symbols = click.option(
-    "--symbols", default="", metavar="BTC/USDT,ETH/USDT", help="Of the candles; without it all, or the model's."
-)
-strategy = click.option("--strategy", help="Its name; without it the settings' own.")
-capital = click.option("--capital", type=Positive(1e12), help="What the account begins with.")
-fee = click.option("--fee", metavar="0.1%", help="Of every trade: 0.1% or 0.001.")
-hole_max = click.option(
-    "--hole-max", type=Positive(1e7), default=1_440.0, show_default=True, help="Minutes a coin's candles may break off."
-)
+report = click.option("--report", type=click.Path(path_type=Path), help=BESIDE)
 research = click.option(
     "--research",
     type=click.Path(path_type=Path),
@@ -31,9 +57,48 @@ research = click.option(
 )
 
 
-def chosen(
+def asks(verb: Callable[..., None]) -> Callable[..., None]:
+    """Gives a verb the options that say what is replayed, and hands it their `Asked` in place of them."""
+
+    @functools.wraps(verb)
+    def asking(
+        path: Path | None,
+        sets: tuple[str, ...],
+        strategy: str | None,
+        candles: Path,
+        symbols: str,
+        timerange: str,
+        hole_max: float,
+        model: Path | None = None,
+        capital: float | None = None,
+        fee: str | None = None,
+        **own: Any,
+    ) -> None:
+        from bot.history import Asked
+        from bot.timerange import parse
+
+        settings = _chosen(path, sets, strategy, capital, fee)
+        set_here = any(text.partition("=")[0] == UNIVERSE for text in sets)  # as good as --symbols: it must be there
+        named = _pairs(symbols) or (settings.market.symbols if set_here else ())
+        verb(Asked(settings, candles, model, parse(timerange), named, hole_max), **own)
+
+    return _with(asking, ASKED)
+
+
+def on_account(verb: Callable[..., None]) -> Callable[..., None]:
+    """Gives a verb that `asks` the options of the account it replays with."""
+    return _with(verb, ACCOUNT)
+
+
+def _with(verb: Callable[..., None], options: tuple[Callable[..., Any], ...]) -> Callable[..., None]:
+    for option in reversed(options):
+        verb = option(verb)
+    return verb
+
+
+def _chosen(
     path: Path | None, sets: tuple[str, ...], strategy: str | None, capital: float | None, fee: str | None
-) -> Any:
+) -> "Settings":
     """The settings with what the options say, above all others."""
     from bot.backtesting import fee_of
 
@@ -44,10 +109,11 @@ def chosen(
         above.append(f"account.cash={capital}")
     if fee is not None:
         above.append(f"account.fee_bps={fee_of(fee) * 1e4!r}")
-    return settings_of(path, (*sets, *above))
+    settings: Settings = settings_of(path, (*sets, *above))
+    return settings
 
 
-def pairs(text: str) -> tuple[str, ...]:
+def _pairs(text: str) -> tuple[str, ...]:
     """Pairs named with commas between."""
     from bot.core.market import BadSymbol, pair
 
@@ -62,126 +128,62 @@ def pairs(text: str) -> tuple[str, ...]:
 
 
 @click.command(cls=Verb)
-@strategy
+@asks
+@on_account
 @model
-@candles
-@symbols
-@timerange
-@capital
-@fee
-@click.option("--report", type=click.Path(path_type=Path), help="An HTML file; trades.csv and results.json beside it.")
+@report
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of bootstrap and random entries.")
-@hole_max
 @research
-@config
-@sets
 @as_json
-def backtest(
-    path: Path | None,
-    sets: tuple[str, ...],
-    strategy: str | None,
-    capital: float | None,
-    fee: str | None,
-    model: Path | None,
-    candles: Path,
-    symbols: str,
-    timerange: str,
-    report: Path | None,
-    seed: int,
-    hole_max: float,
-    research: Path,
-    as_json: bool,
-) -> None:
+def backtest(asked: "Asked", report: Path | None, seed: int, research: Path, as_json: bool) -> None:
     """Replay history through the daemon's own engine and judge the result beside hold and chance.
 
     Example: lacuna backtest --strategy masked-divergence --model models/mine --candles candles --report report.html
     """
     from bot.backtesting import run_backtest
-    from bot.timerange import parse
 
-    settings = chosen(path, sets, strategy, capital, fee)
-    result, text = run_backtest(
-        settings, candles, model, parse(timerange), report, research, seed, hole_max, pairs(symbols)
-    )
+    result, text = run_backtest(asked, report, research, seed)
     say(result, as_json, text)
 
 
 @click.command(cls=Verb)
-@strategy
+@asks
 @model
-@candles
-@symbols
-@timerange
 @click.option("--cuts", type=click.IntRange(2, 1_000), default=10, show_default=True, help="Slices to cut at.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the other futures.")
-@hole_max
-@config
-@sets
 @as_json
-def lookahead(
-    path: Path | None,
-    sets: tuple[str, ...],
-    strategy: str | None,
-    model: Path | None,
-    candles: Path,
-    symbols: str,
-    timerange: str,
-    cuts: int,
-    seed: int,
-    hole_max: float,
-    as_json: bool,
-) -> None:
+def lookahead(asked: "Asked", cuts: int, seed: int, as_json: bool) -> None:
     """Replace everything after a slice: no decision at or before it may move (exit 1, with the first that does).
 
     Example: lacuna lookahead --model models/mine --candles candles --timerange 20240101-20240102
     """
     from bot.backtesting import run_lookahead
-    from bot.timerange import parse
 
-    settings = chosen(path, sets, strategy, None, None)
-    result, text = run_lookahead(settings, candles, model, parse(timerange), cuts, seed, hole_max, pairs(symbols))
+    result, text = run_lookahead(asked, cuts, seed)
     say(result, as_json, text)
     sys.exit(0 if result["identical"] else 1)
 
 
 @click.command(cls=Verb)
-@strategy
+@asks
 @model
-@candles
-@symbols
-@timerange
 @click.option("--speed", type=Positive(1_000.0), default=60.0, show_default=True, help="Minutes of market per minute.")
-@hole_max
-@config
-@sets
 @as_json
-def parity(
-    path: Path | None,
-    sets: tuple[str, ...],
-    strategy: str | None,
-    model: Path | None,
-    candles: Path,
-    symbols: str,
-    timerange: str,
-    speed: float,
-    hole_max: float,
-    as_json: bool,
-) -> None:
+def parity(asked: "Asked", speed: float, as_json: bool) -> None:
     """The paper daemon and the backtester on the same candles, compared decision by decision (exit 1 at a difference).
 
     Example: lacuna parity --model models/mine --candles candles --timerange 20240101-20240102
     """
     from bot.backtesting import run_parity
-    from bot.timerange import parse
 
-    settings = chosen(path, sets, strategy, None, None)
-    result, text = run_parity(settings, candles, model, parse(timerange), speed, hole_max, pairs(symbols))
+    result, text = run_parity(asked, speed)
     say(result, as_json, text)
     sys.exit(0 if result["identical"] else 1)
 
 
 @click.command("walk-forward", cls=Verb)
-@strategy
+@asks
+@on_account
 @click.option(
     "--train",
     type=click.Choice(("gaussian", "ridge", "market")),
@@ -195,39 +197,13 @@ def parity(
     help="Slices between the two; without it what the strategy and the model look back.",
 )
 @click.option("--anchored", is_flag=True, help="Fit on all that came before, not on the last days alone.")
-@candles
-@symbols
-@timerange
-@capital
-@fee
-@click.option("--report", type=click.Path(path_type=Path), help="An HTML file; trades.csv and results.json beside it.")
+@report
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of bootstrap and random entries.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that fit folds.")
-@hole_max
 @research
-@config
-@sets
 @as_json
 def walk_forward(
-    path: Path | None,
-    sets: tuple[str, ...],
-    strategy: str | None,
-    train: str | None,
-    train_days: float,
-    test_days: float,
-    embargo: int | None,
-    anchored: bool,
-    capital: float | None,
-    fee: str | None,
-    candles: Path,
-    symbols: str,
-    timerange: str,
-    report: Path | None,
-    seed: int,
-    workers: int,
-    hole_max: float,
-    research: Path,
-    as_json: bool,
+    asked: "Asked", report: Path | None, seed: int, workers: int, research: Path, as_json: bool, **cut: Any
 ) -> None:
     """Fit on the past, trade what follows, move on: one account over all test parts, judged as a backtest is.
 
@@ -235,22 +211,22 @@ def walk_forward(
 
     Example: lacuna walk-forward --train gaussian --train-days 30 --test-days 7 --candles candles --workers 2
     """
-    from bot.timerange import parse
     from bot.walking import Plan, run_walk_forward
 
-    settings = chosen(path, sets, strategy, capital, fee)
-    plan = Plan(train_days, test_days, embargo, anchored)
-    result, text = run_walk_forward(
-        settings, candles, plan, train, parse(timerange), report, research, seed, hole_max, pairs(symbols), workers
-    )
+    result, text = run_walk_forward(asked, Plan(**cut), report, research, seed, workers)
     say(result, as_json, text)
 
 
 @click.command(cls=Verb)
-@strategy
+@asks
+@on_account
 @model
 @click.option(
-    "--param", "params", multiple=True, metavar="SECTION.KEY=LOW:HIGH", help="Also LOW:HIGH:log, LOW:HIGH:int, A,B,C."
+    "--param",
+    "parameters",
+    multiple=True,
+    metavar="SECTION.KEY=LOW:HIGH",
+    help="Also LOW:HIGH:log, LOW:HIGH:int, A,B,C.",
 )
 @click.option(
     "--trials", type=click.IntRange(1, 100_000), default=100, show_default=True, help="In all, with those done before."
@@ -267,11 +243,6 @@ def walk_forward(
 @click.option(
     "--best", type=click.IntRange(1, 100), default=5, show_default=True, help="Trials that are replayed on it."
 )
-@candles
-@symbols
-@timerange
-@capital
-@fee
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the draws, and of the bootstrap."
 )
@@ -282,32 +253,9 @@ def walk_forward(
     show_default=True,
     help="Processes. Draws depend on how many, since fewer results are known at each; not on timing.",
 )
-@hole_max
 @research
-@config
-@sets
 @as_json
-def sweep(
-    path: Path | None,
-    sets: tuple[str, ...],
-    strategy: str | None,
-    model: Path | None,
-    params: tuple[str, ...],
-    trials: int,
-    name: str | None,
-    held_out: float,
-    best: int,
-    capital: float | None,
-    fee: str | None,
-    candles: Path,
-    symbols: str,
-    timerange: str,
-    seed: int,
-    workers: int,
-    hole_max: float,
-    research: Path,
-    as_json: bool,
-) -> None:
+def sweep(asked: "Asked", research: Path, as_json: bool, **wanted: Any) -> None:
     """Search for better settings, then ask what the search was worth: a held-out part, trials counted, overfitting.
 
     The study is kept in the research folder: the same command goes on where it was stopped, or killed.
@@ -316,9 +264,6 @@ def sweep(
     --param strategies.masked-divergence.divergence_threshold=0.004:0.02:log --trials 100 --workers 2
     """
     from bot.sweeping import Search, run_sweep
-    from bot.timerange import parse
 
-    settings = chosen(path, sets, strategy, capital, fee)
-    wanted = Search(name, params, trials, held_out, best, seed, workers)
-    result, text = run_sweep(settings, candles, model, parse(timerange), wanted, research, hole_max, pairs(symbols))
+    result, text = run_sweep(asked, Search(**wanted), research)
     say(result, as_json, text)

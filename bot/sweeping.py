@@ -1,26 +1,30 @@
 """What `lacuna sweep` does: settings, parameters and candles, checked before any work; then search, hold out, tell."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from backtest.forecasts import history_hash
-from backtest.measure import judged
+from backtest.measure import judged, trial_of
 from backtest.overfitting import Overfitting
 from backtest.parameters import Parameter, check, deepest, parse_all, with_values
+from backtest.result import Result
 from backtest.run import TRIED
+from backtest.simulate import Progress
 from backtest.statistics import Statistics, as_dict
 from backtest.study import StoredStudy
 from backtest.sweep import Part, Tried, best_of, overfitting_of, parts_of, search, tried_of, verdict
 from backtest.trials import Trials
-from bot.backtesting import History, forecasts_of, history_of, progress_bar
-from bot.config import BadConfiguration, Settings
+from bot.backtesting import forecasts_of, progress_bar
+from bot.config import BadConfiguration
 from bot.edge.candles import utc
-from bot.timerange import TimeRange
+from bot.history import Asked, History, history_of
 
 ROWS_MIN = 100
 
@@ -45,20 +49,12 @@ class Judged(Struct, frozen=True, eq=False):
     held_out: Statistics
 
 
-def run_sweep(
-    settings: Settings,
-    candles: Path,
-    model: Path | None,
-    span: TimeRange,
-    wanted: Search,
-    research: Path,
-    hole_max_minutes: float,
-    symbols: tuple[str, ...],
-) -> tuple[dict[str, Any], str]:
+def run_sweep(asked: Asked, wanted: Search, research: Path) -> tuple[dict[str, Any], str]:
     """Searches, replays the best on what was held out, judges; the figures for programs and for people."""
     parameters = parse_all(wanted.parameters)
+    settings = asked.settings
     check(parameters, settings)
-    history = history_of(deepest(parameters, settings), candles, model, span, hole_max_minutes, symbols)
+    history = history_of(replace(asked, settings=deepest(parameters, settings)))
     base = settings.model_dump(mode="json") | {"market": history.settings.market.model_dump(mode="json")}
     _check_parts(history, wanted.held_out)
     name = wanted.name or settings.strategy.name
@@ -71,6 +67,8 @@ def run_sweep(
         searched, held_out = parts_of(part, wanted.held_out, history.first, history_hash)
         ledger = Trials(research / "trials.sqlite")
         try:
+            for one in (searched, held_out):
+                ledger.describe(one.data, one.panel.rows(one.first, len(one.panel)))
             now_ms = int(time.time() * 1000)
             with progress_bar("sweep") as progress:
                 search(
@@ -80,28 +78,46 @@ def run_sweep(
             best = best_of(tried, wanted.best)
             if not best:
                 raise BadConfiguration(["--param: the settings allowed none of the trials: their values contradict"])
+            bench = Bench(base, searched, held_out, history.model_hash, ledger, now_ms, wanted.seed)
             with progress_bar("held out") as progress:
-                found: list[Judged] = []
-                for at, one in enumerate([None, *best]):
-                    progress(at, len(best) + 1)
-                    chosen = with_values(base, one.values if one else {})
-                    figures = [
-                        judged(
-                            part.play(chosen, history.model_hash),
-                            part.data,
-                            ledger,
-                            now_ms,
-                            np.random.default_rng(wanted.seed),
-                        )
-                        for part in (searched, held_out)
-                    ]
-                    found.append(Judged(one, *figures))
+                found = bench.judge([None, *best], progress)
         finally:
             ledger.close()
-        asked = study.asked
+        asked_for = study.asked
     finally:
         study.close()
-    return _told(found, tried, asked, name, wanted, study.path)
+    result, text = _told(found, tried, asked_for, name, wanted, study.path)
+    return result | {"remarks": history.remarks}, text
+
+
+class Bench(Struct, frozen=True, eq=False):
+    """Where settings are judged: both parts of the history, and the ledger that counts them."""
+
+    base: dict[str, Any]
+    searched: Part
+    held_out: Part
+    model_hash: str
+    ledger: Trials
+    now_ms: int
+    seed: int
+
+    def judge(self, several: Sequence[Tried | None], progress: Progress) -> list[Judged]:
+        """Each on both parts, None as the settings were. All have looked at the held-out part before one is judged."""
+        settings = [with_values(self.base, one.values if one else {}) for one in several]
+        after = []
+        for at, one in enumerate(settings):
+            progress(at, 2 * len(several))
+            after.append(self.held_out.play(one, self.model_hash))
+            self.ledger.add(trial_of(after[-1], self.held_out.data, self.now_ms))
+        found = []
+        for at, (tried, one, result) in enumerate(zip(several, settings, after, strict=True), len(several)):
+            progress(at, 2 * len(several))
+            before = self._judged(self.searched.play(one, self.model_hash), self.searched)
+            found.append(Judged(tried, before, self._judged(result, self.held_out)))
+        return found
+
+    def _judged(self, result: Result, part: Part) -> Statistics:
+        return judged(result, part.data, self.ledger, self.now_ms, np.random.default_rng(self.seed))
 
 
 def _check_parts(history: History, held_out: float) -> None:
@@ -146,6 +162,7 @@ def _told(
         "validate": wanted.held_out,
         "searched_from_ms": first.searched.first_ms,
         "held_out_from_ms": first.held_out.first_ms,
+        "held_out_trials": first.held_out.luck.trials,
         "best": [_figures(one) for one in found[1:]],
         "default": _figures(unchanged),
         "deflated_sharpe": first.searched.luck.deflated_sharpe,
@@ -165,9 +182,17 @@ def _told(
         _line(unchanged),
         f"{deflated}; probability of overfitting {risk}",
         f"on the held-out part the best: {first.held_out.verdict}",
+        *_looked(first.held_out.luck.trials, len(found)),
         sentence,
     ]
     return result, "\n".join(lines)
+
+
+def _looked(trials: int, now: int) -> list[str]:
+    """A line where the held-out part is no longer unseen."""
+    if trials <= now:
+        return []
+    return [f"other trials that looked at the held-out part before: {trials - now}; it is that much less unseen"]
 
 
 def _figures(one: Judged) -> dict[str, object]:

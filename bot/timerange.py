@@ -23,7 +23,14 @@ class TimeRange(Struct, frozen=True):
     stop_ms: int | None = None
 
     def __str__(self) -> str:
+        if self == TimeRange():
+            return "of all time"
         return "-".join("" if at_ms is None else f"{_day_of(at_ms):%Y%m%d}" for at_ms in (self.start_ms, self.stop_ms))
+
+    @property
+    def option(self) -> str:
+        """The option that says so, for errors: nothing was given where both ends are open."""
+        return "--timerange" if self == TimeRange() else f"--timerange {self}"
 
 
 def parse(text: str) -> TimeRange:

@@ -14,13 +14,13 @@ from backtest.statistics import DAY_MS, as_dict
 from backtest.summary import text_of
 from backtest.trials import Trials
 from backtest.walkforward import FIT, Fold, FoldFigures, Refitted, fold_figures, folds_of, model_rows, refit_all, walk
-from bot.backtesting import COVERAGE, MINUTE_MS, check_report, progress_bar, write
+from bot.backtesting import progress_bar
 from bot.building import strategy_of
 from bot.config import BadConfiguration, Settings
 from bot.core.market import Panel
-from bot.edge.candle_sources import timeframe_of
 from bot.edge.candles import check_holes, covered, load_panel, utc
-from bot.timerange import TimeRange
+from bot.history import COVERAGE, MINUTE_MS, Asked, as_played, say_remarks, universe_of
+from bot.reporting import check_report, write
 from models.baselines import Gaussian
 
 FOLDS_MAX = 1_000
@@ -29,8 +29,12 @@ FIT_ROWS_MIN = 100
 
 
 class Plan(Struct, frozen=True):
-    """How the folds are cut: days, slices of embargo (None: what strategy and model look back), anchored or sliding."""
+    """The model of the folds (None: the strategy's) and how they are cut: days, embargo, anchored or sliding.
 
+    `embargo` is in slices; None for what strategy and model look back.
+    """
+
+    train: str | None
     train_days: float
     test_days: float
     embargo: int | None
@@ -49,22 +53,14 @@ class Walk(Struct, frozen=True, eq=False):
 
 
 def run_walk_forward(
-    settings: Settings,
-    candles: Path,
-    plan: Plan,
-    model: str | None,
-    span: TimeRange,
-    report: Path | None,
-    research: Path,
-    seed: int,
-    hole_max_minutes: float,
-    symbols: tuple[str, ...],
-    workers: int,
+    asked: Asked, plan: Plan, report: Path | None, research: Path, seed: int, workers: int
 ) -> tuple[dict[str, Any], str]:
     """Fits fold by fold, replays all test parts as one account, judges it; the figures for programs and for people."""
     check_report(report)
-    model = _model(settings, model)
-    ready = _ready(settings, _panel(settings, candles, span, hole_max_minutes, symbols), plan, model)
+    model = _model(asked.settings, plan.train)
+    panel, remarks = _panel(asked)
+    ready = _ready(asked.settings, panel, plan, model)
+    say_remarks(remarks)
     refitted: tuple[Refitted, ...] = ()
     if model is not None:
         with progress_bar("fit") as progress:
@@ -81,8 +77,9 @@ def run_walk_forward(
         walked = walk(ready.settings, ready.panel, ready.folds, refitted, ready.needed, tried, progress)
     trials = Trials(research / "trials.sqlite")
     try:
-        now_ms = int(time.time() * 1000)
-        figures = judged(walked.result, history_hash(ready.panel), trials, now_ms, np.random.default_rng(seed))
+        name, now_ms = history_hash(ready.panel), int(time.time() * 1000)
+        trials.describe(name, walked.result.panel)
+        figures = judged(walked.result, name, trials, now_ms, np.random.default_rng(seed))
     finally:
         trials.close()
     if report is not None:
@@ -92,6 +89,7 @@ def run_walk_forward(
     told = {
         "report": str(report) if report else None,
         "notes": walked.result.notes,
+        "remarks": remarks,
         "left_out": left_out,
         "walk_forward": how,
     }
@@ -112,21 +110,26 @@ def _model(settings: Settings, name: str | None) -> str | None:
     return None
 
 
-def _panel(
-    settings: Settings, candles: Path, span: TimeRange, hole_max_minutes: float, symbols: tuple[str, ...]
-) -> Panel:
-    exchange = settings.exchange.name if (candles / settings.exchange.name).is_dir() else None
-    panel = load_panel(candles, symbols or None, span.start_ms, span.stop_ms, exchange=exchange)
-    if not symbols:
-        panel = panel.of(covered(panel, COVERAGE))
-    check_holes(panel, int(hole_max_minutes * MINUTE_MS))
-    return panel
+def _panel(asked: Asked) -> tuple[Panel, tuple[str, ...]]:
+    """The candles of the range, and remarks on what is not played of them."""
+    symbols, remarks = universe_of(asked, None)
+    span = asked.span
+    panel = load_panel(asked.candles, symbols, span.start_ms, span.stop_ms, exchange=asked.exchange)
+    if not asked.symbols:
+        kept = covered(panel, COVERAGE)
+        left_out = ", ".join(symbol for symbol in panel.symbols if symbol not in kept)
+        if not kept:
+            raise BadConfiguration([f"{span.option}: no coin has candles in {COVERAGE:.0%} of it: choose another"])
+        if left_out:
+            remarks += (f"not played, for want of candles in {COVERAGE:.0%} of the range: {left_out}",)
+        panel = panel.of(kept)
+    check_holes(panel, int(asked.hole_max_minutes * MINUTE_MS))
+    return panel, remarks
 
 
 def _ready(settings: Settings, panel: Panel, plan: Plan, model: str | None) -> Walk:
     """The folds of these candles. BadConfiguration where they are too many, too short or none."""
-    market = settings.market.model_copy(update={"timeframe": timeframe_of(panel.interval_ms)})
-    settings = settings.model_copy(update={"market": market})
+    settings = as_played(settings, panel.symbols, panel.interval_ms)
     if model is not None and len(panel.symbols) < 2:
         raise BadConfiguration(
             [f"--symbols: {len(panel.symbols)} coins: a model infers each from the others, give two"]

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bot.cli import main
-from bot.simulator.synthetic import synthetic_panel
+from bot.simulator.synthetic import START_MS, synthetic_panel
 from tests.models.test_research import candle_folder
 
 DAYS = 4
@@ -76,14 +76,107 @@ def test_fees_cost(there: Path) -> None:
     assert free["final_equity"] > dear["final_equity"]
 
 
-def test_a_report_is_written_with_its_files(there: Path) -> None:
-    """report.html, trades.csv and results.json; the results say what stdout said."""
-    found = answer(there, "--report", there / "report.html")
-    assert (there / "report.html").stat().st_size > 10_000
-    results = json.loads((there / "results.json").read_text())
+def test_a_report_is_written_with_its_files(there: Path, tmp_path: Path) -> None:
+    """report.html, trades.csv, fills.csv and results.json, which says what stdout said; those of before are replaced."""
+    answer(there, "--report", tmp_path / "before.html", "--fee", "0")
+    found = answer(there, "--report", tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    results = json.loads((tmp_path / "results.json").read_text())
     assert results["digest"] == found["digest"]
     assert results["final_equity"] == found["final_equity"]
-    assert len((there / "trades.csv").read_text().splitlines()) > found["round_trips"]
+    assert len((tmp_path / "trades.csv").read_text().splitlines()) > found["round_trips"]
+    assert len((tmp_path / "fills.csv").read_text().splitlines()) == found["fills"] + 1
+
+
+@pytest.mark.parametrize("name", ["trades.csv", "fills.csv", "results.json"])
+def test_what_no_report_wrote_is_not_replaced(there: Path, tmp_path: Path, name: str) -> None:
+    """A file of somebody else's that bears the name of one of ours stops the command before any work, and stays."""
+    for spoil in ("mine\n", '{"made_by": "me"}', ""):
+        (tmp_path / name).write_text(spoil)
+        result = lacuna(there, "--strategy", "hold", "--report", tmp_path / "report.html")
+        assert result.exit_code == 78
+        assert f"{name} beside it would be replaced" in result.stderr
+        assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [(name, spoil)]
+
+
+def played(there: Path, *arguments: object) -> tuple[set[str], list[str]]:
+    """The coins of a backtest of `hold`, as its settings have them, and its remarks."""
+    result = lacuna(there, "--strategy", "hold", *arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert all(remark in result.stderr for remark in found["remarks"])
+    assert found["candles"] == found["slices"] * len(found["settings"]["market"]["symbols"])
+    return set(found["settings"]["market"]["symbols"]), found["remarks"]
+
+
+def file_of(folder: Path, *symbols: str) -> Path:
+    """A settings file with these market.symbols."""
+    path = folder / "settings.toml"
+    path.write_text(f"[market]\nsymbols = {json.dumps(symbols)}\n")
+    return path
+
+
+def test_the_settings_universe_is_played_as_far_as_the_candles_have_it(there: Path, tmp_path: Path) -> None:
+    """market.symbols of a file choose the coins, what they leave out is said, and --symbols stands above them."""
+    file = file_of(tmp_path, "ETH/USDT", "BTC/USDT", "NOT/USDT")
+    coins, remarks = played(there, "--config", file)
+    assert coins == {"BTC/USDT", "ETH/USDT"}
+    assert remarks[0].startswith("played: 2 of 6 coins, those of market.symbols")
+    assert remarks[1].endswith("not among the candles: NOT/USDT")
+    assert played(there, "--config", file, "--symbols", "ETH/USDT") == ({"ETH/USDT"}, [])
+
+
+def test_settings_of_quite_other_coins_do_not_stop_a_backtest(there: Path, tmp_path: Path) -> None:
+    """Where the candles have none of market.symbols all of the candles are played, and that is said; so without any."""
+    coins, remarks = played(there, "--config", file_of(tmp_path, "NOT/USDT", "NOR/USDT"))
+    assert len(coins) == 6
+    assert "none of the 2 coins of market.symbols" in remarks[0]
+    assert played(there, "--config", file_of(tmp_path)) == (coins, [])
+
+
+def test_coins_set_on_the_command_line_must_be_there(there: Path) -> None:
+    """--set market.symbols is as good as --symbols: what the candles lack is refused, not left out."""
+    assert played(there, "--set", 'market.symbols=["BTC/USDT"]') == ({"BTC/USDT"}, [])
+    result = lacuna(there, "--strategy", "hold", "--set", 'market.symbols=["BTC/USDT", "NOT/USDT"]')
+    assert result.exit_code == 74
+    assert "no candles of NOT/USDT" in result.stderr
+
+
+def test_a_start_without_warm_up_is_later_and_said(there: Path) -> None:
+    """Candles that begin with the range warm up first: the first slice decided is told; a later start has its warm-up."""
+    six = ("--set", "market.symbols=[]", "--json")
+    result = lacuna(there, "--strategy", "hold", "--timerange", "20240101-20240102", *six)
+    found = json.loads(result.stdout)
+    late_ms = found["first_ms"] - START_MS
+    assert late_ms > 0
+    assert found["remarks"][0].startswith(f"decided from 2024-01-01 {late_ms // 3_600_000:02}:")
+    assert "not from 2024-01-01 00:00" in result.stderr
+    result = lacuna(there, "--strategy", "hold", "--timerange", "20240102-20240103", *six)
+    found = json.loads(result.stdout)
+    assert (found["first_ms"], found["remarks"]) == (START_MS + 86_400_000, [])
+
+
+def test_candles_that_were_all_fitted_on_are_refused_as_such(there: Path, tmp_path: Path) -> None:
+    """A range, or a folder, that ends before the model's fit did: the sentence says that nothing of it is left."""
+    candles = candle_folder(tmp_path / "candles", synthetic_panel(6, 2_000, 5))
+    for arguments, words in (
+        (["--timerange", "-20240102"], "--timerange -20240102: the model was fitted on candles up to"),
+        (["--timerange", "20240101-20240103"], "the range ends at 2024-01-03 00:00, so that it knows all of them"),
+        (["--candles", candles], "--timerange: the model was fitted on candles up to"),
+        (["--candles", candles], "the candles end at 2024-01-02 09:20, so that it knows all of them"),
+    ):
+        result = lacuna(there, "--model", there / "gauss", *arguments)
+        assert result.exit_code == 78
+        assert words in result.stderr
+
+
+def test_candles_that_only_warm_up_are_refused(tmp_path: Path) -> None:
+    """Fewer candles than the first decision needs: how many it needs, and what to do about it."""
+    candles = candle_folder(tmp_path / "candles", synthetic_panel(2, 60, 5))
+    result = lacuna(tmp_path, "--strategy", "hold", "--candles", candles)
+    assert result.exit_code == 78
+    assert "--timerange: 0 slices are left to decide behind the" in result.stderr
+    assert "fetch more candles" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -100,6 +193,8 @@ def test_a_report_is_written_with_its_files(there: Path) -> None:
         (["--model", "{there}/gauss", "--timerange", "20240102-"], 78, "was fitted on candles up to 2024-01-03"),
         (["--strategy", "hold", "--candles", "{there}/nothing"], 74, "does not exist"),
         (["--strategy", "hold", "--report", "{there}/none/report.html"], 78, "a folder that exists"),
+        (["--strategy", "hold", "--report", "{there}/candles"], 78, "a file like report.html"),
+        (["--strategy", "hold", "--report", "/proc/report.html"], 74, "nothing can be written in /proc"),
         (["--strategy", "hold", "--capital", "0"], 2, "capital"),
         (["--strategy", "hold", "--symbols", "BTC/USDT,BTCUSDT"], 2, "named twice: BTC/USDT"),
         (["--strategy", "hold", "--set", "market.quote=USDC"], 78, "not quoted in"),

@@ -149,6 +149,42 @@ def test_a_sweep_tells_what_its_search_was_worth(there: Path) -> None:
     assert found["verdict"] in again.stderr
 
 
+def test_a_search_counts_when_the_whole_range_is_judged(there: Path) -> None:
+    """A backtest of candles that were searched and held out before is one trial more than all of that."""
+    found = answer(there, "sweep", "--trials", 3, "--best", 1, research="whole range")
+    ledger = there / "whole range" / "trials.sqlite"
+    before = told(ledger)
+    assert before == 3 + 1 + 2  # the search, the settings as they were, and both on the held-out part
+    assert found["held_out_trials"] == 2
+    judged = answer(there, "backtest", "--model", there / "ridge", research="whole range")
+    assert judged["first_ms"] == found["searched_from_ms"]
+    assert judged["luck"]["trials"] == told(ledger) == before + 1
+
+
+def test_a_search_that_goes_on_says_that_it_looked_before(there: Path) -> None:
+    """Every look at the held-out part counts for all that follow; the first run has none behind it."""
+    first = lacuna(there, "sweep", "--trials", 2, "--best", 2, research="looks")
+    assert first.exit_code == 0 and "looked at the held-out part before" not in first.stderr
+    whole = answer(there, "sweep", "--trials", 8, "--best", 1, research="looks")
+    looks = whole["held_out_trials"]
+    assert looks >= 3
+    again = lacuna(there, "sweep", "--trials", 8, "--best", 1, research="looks")
+    assert f"other trials that looked at the held-out part before: {looks - 2}" in again.stderr
+
+
+@pytest.mark.parametrize("verb", ["backtest", "lookahead", "parity", "walk-forward", "sweep"])
+def test_every_verb_of_research_asks_alike(verb: str) -> None:
+    """What is replayed is said in the same words to all of them; an account is for those that judge one."""
+    said = CliRunner().invoke(main, [verb, "--help"]).stdout
+    options = ["strategy", "candles", "symbols", "timerange", "hole-max", "config", "set", "json"]
+    options += [] if verb == "walk-forward" else ["model"]
+    options += ["capital", "fee", "research"] if verb in ("backtest", "walk-forward", "sweep") else []
+    options += ["report"] if verb in ("backtest", "walk-forward") else []
+    assert [option for option in options if f"  --{option} " not in said] == []
+    assert "Example: lacuna" in said
+    assert ("fills.csv" in said) == ("report" in options)
+
+
 def told(ledger: Path) -> int:
     """The trials in a ledger that may not be there yet."""
     try:

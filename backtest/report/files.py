@@ -5,6 +5,7 @@ trades.csv  a line a round trip, `state` closed or open; then a line a coin whos
 fills.csv   beside it, a line a fill, in the order they came, with the exact decimals and the reason of its order.
 Text        of exchanges and strategies never begins a formula when a spreadsheet opens the file.
 Times       ISO 8601, UTC, milliseconds. Money in the quote asset.
+Marks       each file begins as only ours do, so that a file of the same name that somebody else wrote can be told.
 """
 
 import csv
@@ -52,13 +53,36 @@ FILLS = [
     "trade",
     "reason",
 ]
+MADE_BY = {"made_by": "lacuna"}
+MARKS = {
+    "trades.csv": ",".join(TRADES) + "\n",
+    "fills.csv": ",".join(FILLS) + "\n",
+    "results.json": '{\n  "made_by": "lacuna",\n',
+}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 PENNY = 1e-9  # of the capital: what is left over below it is rounding
 
 
+def foreign(folder: Path) -> list[str]:
+    """The names among MARKS that stand in a folder and were not written by us."""
+    return [name for name, mark in MARKS.items() if not _ours(folder / name, mark.encode())]
+
+
+def _ours(path: Path, mark: bytes) -> bool:
+    """Whether what is at `path` may be replaced: nothing, or a file that begins with our mark."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(mark)) == mark
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
 def write_results(statistics: Statistics, path: Path) -> None:
     """The results file: `as_dict`, where a figure without a meaning is null."""
-    save(path, msgspec.json.format(msgspec.json.encode(as_dict(statistics)), indent=2).decode() + "\n")
+    told = msgspec.json.encode(MADE_BY | as_dict(statistics))
+    save(path, msgspec.json.format(told, indent=2).decode() + "\n")
 
 
 def write_trades(result: Result, statistics: Statistics, path: Path) -> None:

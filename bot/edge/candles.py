@@ -41,9 +41,13 @@ def load_panel(
 ) -> Panel:
     """The folder's candles with start_ms <= open < stop_ms, of these symbols (all, in order of name) on one grid.
 
-    `exchange` and `timeframe` choose in a store that holds several. A bound outside the candles is refused.
+    `exchange` and `timeframe` choose in a store that holds several. A bound outside the candles is refused, and so is a
+    symbol that is named twice.
     """
     source = source_of(folder, symbols, exchange, timeframe)
+    twice = sorted({symbol for symbol in source.symbols if source.symbols.count(symbol) > 1})
+    if twice:
+        raise BadCandles(f"{folder}: {', '.join(twice)} is asked for twice: name each pair once")
     first_ms, after_ms = _extent(folder, source, start_ms, stop_ms)
     interval_ms, symbols = source.interval_ms, source.symbols
     rows, coins = (after_ms - first_ms) // interval_ms, len(symbols)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from backtest.trials import Trial, Trials, TrialsUnusable
+from bot.core.market import MINUTE_MS
+from tests.making import COINS, START_MS, walk
 
 
 def trial(number: float, family: str = "hold", data: str = "d1", sharpe: float | None = 0.5) -> Trial:
@@ -45,6 +47,41 @@ def test_others_are_of_the_same_family_and_data(tmp_path: Path) -> None:
     assert sorted(ledger.others(trial(9)), key=str) == [0.5, None]
     ledger.close()
     assert Trials(tmp_path / "trials.sqlite").others(trial(2)) == [0.5]
+
+
+def described(ledger: Trials, data: str, first: int, last: int, symbols: tuple[str, ...] = COINS) -> None:
+    ledger.describe(data, walk(last - first + 1, symbols, start_ms=START_MS + first * MINUTE_MS))
+
+
+def test_others_are_those_that_share_coins_and_time(tmp_path: Path) -> None:
+    """Parts of a history, and histories that reach into it, count; what only touches other times or coins does not."""
+    ledger = Trials(tmp_path / "trials.sqlite")
+    histories = {
+        "whole": (0, 99), "part": (10, 20), "reaching": (99, 150), "behind": (100, 150), "unknown": None,
+        "turned": (50, 60, COINS[::-1]), "fewer": (0, 99, COINS[:2]),
+    }  # fmt: skip
+    for number, (data, told) in enumerate(histories.items()):
+        if told is not None:
+            described(ledger, data, *told)
+        ledger.add(trial(number, data=data, sharpe=float(number)))
+    ledger.add(trial(1, family="masked", data="part"))
+    assert sorted(ledger.others(trial(0, data="whole")), key=str) == [1.0, 2.0, 5.0]
+    assert ledger.others(trial(9, data="fewer")) == [6.0]
+    assert ledger.others(trial(9, data="unknown")) == [4.0]
+    assert sorted(ledger.others(trial(9, data="behind")), key=str) == [2.0, 3.0]
+
+
+def test_a_history_that_is_described_again_reaches_from_the_first_to_the_last(tmp_path: Path) -> None:
+    """Two trials that decided different slices of the same candles: both ranges count, before the file is opened or after."""
+    path = tmp_path / "trials.sqlite"
+    ledger = Trials(path)
+    ledger.add(trial(1))
+    ledger.add(trial(2, data="early"))
+    described(ledger, "early", 0, 9)
+    described(ledger, "d1", 50, 60)
+    assert ledger.others(trial(1)) == []
+    described(ledger, "d1", 5, 20)
+    assert Trials(path).others(trial(1)) == [0.5]
 
 
 def test_several_processes_count_together(tmp_path: Path) -> None:

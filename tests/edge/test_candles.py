@@ -180,6 +180,12 @@ def test_what_is_asked_for_must_be_there(folder: Path) -> None:
             load_panel(where, symbols, start_ms)
 
 
+def test_a_symbol_is_asked_for_once(folder: Path) -> None:
+    """Named twice, in whatever form, it would be two columns of the same coin: it is named, and refused."""
+    with pytest.raises(BadCandles, match="BTC/USDT is asked for twice"):
+        load_panel(folder, ["BTC/USDT", "ETH/USDT", "BTCUSDT"])
+
+
 def test_one_candle_has_no_interval(tmp_path: Path) -> None:
     """The interval cannot be told from single candles."""
     write(tmp_path / "BTCUSDT.parquet", candles([0], [1.0]))
