@@ -3,7 +3,7 @@
 Each infers every coin's return of the newest slice from all the others, as if the coin alone were hidden, and
 gives it in raw units. Absent coins are hidden with it and get NaN.
 
-N coins  K entries: N, or 2 N with the slice before.
+N coins  K entries: N, or 2 N with the slice before, or 3 N with its wicks.
 """
 
 import copy
@@ -121,11 +121,12 @@ class Ridge(ClosedForm):
 class GaussianSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Hyperparameters of the Gaussian.
 
-    `lags` 1 adds the slice before, the coin's own return in it included. `penalty` is added to the correlation's
+    `lags` 1 adds the slice before, the coin's own return in it included; `wicks` its wicks too. `penalty` is added to the correlation's
     diagonal. `clip` bounds a return in multiples of its scale. `known_min` real returns make a coin known.
     """
 
     lags: int = 1
+    wicks: bool = False
     half_life_days: float = 7.0
     refresh_minutes: int = 60
     penalty: float = 0.2
@@ -137,6 +138,8 @@ class GaussianSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.lags not in (0, 1):
             raise ValueError(f"lags must be 0 or 1, not {self.lags}")
+        if self.wicks and not self.lags:
+            raise ValueError("wicks are those of the slice before: they need lags = 1")
         if self.refresh_minutes < 1 or self.known_min < 1:
             raise ValueError("refresh_minutes and known_min must be 1 or more")
         for name in ("half_life_days", "penalty", "clip", "trailing_hours", "long_run_days"):
@@ -173,19 +176,21 @@ class Gaussian(ClosedForm):
         super().__init__(symbols, interval_ms, gain, fitted_ms)
         self._s = s = settings or GaussianSettings()
         coins = len(symbols)
-        entries = coins * (1 + s.lags)
+        entries = coins * (1 + s.lags + s.wicks)
         trailing_rows = max(TRAILING_ROWS_MIN, s.trailing_hours * HOUR_MS / interval_ms / 2)
         self.warmup = int(s.trailing_hours * HOUR_MS / interval_ms) + 2
         self._trailing = MeanSquare(coins, trailing_rows)
-        self._long_run = MeanSquare(coins, s.long_run_days * DAY_MS / interval_ms)
+        long_run_rows = s.long_run_days * DAY_MS / interval_ms
+        self._long_run = MeanSquare(coins, long_run_rows)
+        self._wicks = MeanSquare(coins, long_run_rows)
         self._moments = Moments(entries, float(0.5 ** (interval_ms / (s.half_life_days * DAY_MS))))
         self._precision = np.eye(entries)
         self._learned = np.zeros(coins, dtype=np.bool_)
         self._period = -1
         self._x = np.zeros((0, entries))
         self._known = np.zeros((0, entries), dtype=np.bool_)
-        self._last_x = np.zeros(coins)
-        self._last_known = np.zeros(coins, dtype=np.bool_)
+        self._last_x = np.zeros(entries - coins)
+        self._last_known = np.zeros(entries - coins, dtype=np.bool_)
 
     def settings(self) -> dict[str, Any]:
         return dict(msgspec.to_builtins(self._s))
@@ -242,11 +247,22 @@ class Gaussian(ClosedForm):
         return standardised(returns.values, scale, known, self._s.clip), scale, known
 
     def _lagged(self, x: Floats, known: NDArray[np.bool_], returns: Returns) -> tuple[Floats, NDArray[np.bool_]]:
-        """Rows [T, 2 N]: each with the one before, not known where a hole lies between."""
-        before = np.vstack((self._last_x, x[:-1]))
-        known_before = np.vstack((self._last_known, known[:-1])) & returns.follows[:, None]
-        self._last_x, self._last_known = x[-1].copy(), known[-1].copy()
+        """Rows [T, K]: each with what is kept of the one before, not known where a hole lies between."""
+        kept, kept_known = x, known
+        if self._s.wicks:
+            kept, kept_known = np.hstack((x, self._scaled_wicks(returns, known))), np.hstack((known, known))
+        before = np.vstack((self._last_x, kept[:-1]))
+        known_before = np.vstack((self._last_known, kept_known[:-1])) & returns.follows[:, None]
+        self._last_x, self._last_known = kept[-1].copy(), kept_known[-1].copy()
         return np.hstack((x, np.where(known_before, before, 0.0))), np.hstack((known, known_before))
+
+    def _scaled_wicks(self, returns: Returns, known: NDArray[np.bool_]) -> Floats:
+        """Wicks over their long-run deviation, that of the slices up to each; [T, N]."""
+        deviation = np.empty(known.shape)
+        for row in range(len(returns)):
+            self._wicks.absorb(returns.wicks[row], known[row])
+            deviation[row] = np.sqrt(self._wicks.value())
+        return standardised(returns.wicks, deviation, known & (deviation > 0), self._s.clip)
 
     def _fitted(self) -> Arrays:
         """All that belongs to no place in time, the waiting rows folded in."""
@@ -264,18 +280,22 @@ class Gaussian(ClosedForm):
             "long_run.sums": self._long_run.sums,
             "long_run.counts": self._long_run.counts,
         }
+        if self._s.wicks:
+            arrays |= {"wicks.sums": self._wicks.sums, "wicks.counts": self._wicks.counts}
         return {name: array.copy() for name, array in arrays.items()}
 
     def _adopt(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Takes what `_lasting` gave. BadModel, and nothing changed, when something does not fit."""
-        coins, entries = (len(self.symbols),), self._x.shape[1:] * 2
-        shapes = {"moments": entries, "trailing": coins, "long_run": coins}
+        coins, entries = (len(self.symbols),), (self._x.shape[1],) * 2
+        shapes = {"moments": entries, "trailing": coins, "long_run": coins, "wicks": coins}
         found = {name: taken(arrays, name, shapes[name.partition(".")[0]]) for name in self._lasting()}
         if min(array.min(initial=0.0) for name, array in found.items() if name != "moments.products") < 0:
             raise BadModel("a sum of squares or a count is negative: fit the model again")
         self._moments.products, self._moments.weights = found["moments.products"], found["moments.weights"]
         self._trailing.sums, self._trailing.counts = found["trailing.sums"], found["trailing.counts"]
         self._long_run.sums, self._long_run.counts = found["long_run.sums"], found["long_run.counts"]
+        if self._s.wicks:
+            self._wicks.sums, self._wicks.counts = found["wicks.sums"], found["wicks.counts"]
         self._refresh()
 
     def _memory(self) -> Arrays:
@@ -288,10 +308,10 @@ class Gaussian(ClosedForm):
         }
 
     def _recall(self, state: Mapping[str, NDArray[Any]]) -> None:
-        coins, entries = len(self.symbols), self._x.shape[1]
+        entries = self._x.shape[1]
         waiting = len(state["waiting.x"]) if "waiting.x" in state else 0
         x, known = (taken(state, name, (waiting, entries)) for name in ("waiting.x", "waiting.known"))
-        last_x, last_known = (taken(state, name, (coins,)) for name in ("last.x", "last.known"))
+        last_x, last_known = (taken(state, name, self._last_x.shape) for name in ("last.x", "last.known"))
         period = int(taken(state, "period", (1,))[0])
         self._adopt(state)
         self._x, self._known = x, known.astype(np.bool_)

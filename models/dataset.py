@@ -29,21 +29,25 @@ def split(panel: Panel, train: float = TRAIN, validation: float = VALIDATION) ->
 
 
 class Returns(Struct, frozen=True, eq=False):
-    """One-step returns [T, N] and where they are real. `follows` [T]: the slice comes right after the one before."""
+    """One-step returns [T, N] and where they are real. `follows` [T]: the slice comes right after the one before.
+
+    `wicks` [T, N]: how far the price went beyond both closes, above minus below, as a fraction; 0 where not real or
+    where only closes are known. A wick above says that the close is more likely a seller's price.
+    """
 
     open_ms: Integers
     values: Floats
     real: Mask
     follows: Mask
+    wicks: Floats
 
     def __len__(self) -> int:
         return len(self.open_ms)
 
     def rows(self, start: int, stop: int) -> "Returns":
         """Rows start to stop, as views."""
-        return Returns(
-            self.open_ms[start:stop], self.values[start:stop], self.real[start:stop], self.follows[start:stop]
-        )
+        at = slice(start, stop)
+        return Returns(self.open_ms[at], self.values[at], self.real[at], self.follows[at], self.wicks[at])
 
 
 class Tape:
@@ -75,10 +79,20 @@ class Tape:
         values, real = returns_of(close, present)
         real &= np.concatenate(([False], follows))[:, None]
         values[~real] = 0.0
+        wicks = wicks_of(panel.high, panel.low, close, real)
         if len(panel):
             self.newest_ms = int(panel.open_ms[-1])
             self.close = panel.close[-1].copy()
-        return Returns(panel.open_ms, values[1:], real[1:], follows)
+        return Returns(panel.open_ms, values[1:], real[1:], follows, wicks)
+
+
+def wicks_of(high: Floats, low: Floats, close: Floats, real: Mask) -> Floats:
+    """The wicks [T, N] of candles [T, N]; `close` and `real` [T + 1, N] begin with the slice before them."""
+    top, bottom = np.maximum(close[1:], close[:-1]), np.minimum(close[1:], close[:-1])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = (np.maximum(high / top, 1.0) - 1.0) + (np.minimum(low / bottom, 1.0) - 1.0)
+    wicks: Floats = np.where(real[1:] & np.isfinite(found), found, 0.0)
+    return wicks
 
 
 def returns_in(panel: Panel) -> Returns:

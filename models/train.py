@@ -121,4 +121,9 @@ def _ridges(panel: Panel) -> dict[str, ClosedForm]:
 
 
 def _gaussians(panel: Panel) -> dict[str, ClosedForm]:
-    return {f"lags{lags}": Gaussian(panel.symbols, panel.interval_ms, GaussianSettings(lags=lags)) for lags in (0, 1)}
+    tried = {
+        "lags0": GaussianSettings(lags=0),
+        "lags1": GaussianSettings(lags=1),
+        "wicks": GaussianSettings(lags=1, wicks=True),
+    }
+    return {name: Gaussian(panel.symbols, panel.interval_ms, settings) for name, settings in tried.items()}
