@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.core.market import Floats
+from bot.core.market import Floats, Mask, Panel
 from models.closed_form import ClosedForm, taken_gain
 from models.conditional import Moments, infer_each, precision_of
 from models.dataset import MeanSquare, Returns, standardised
@@ -148,6 +148,22 @@ class GaussianSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"{name} must be above 0 and finite, not {value}")
 
 
+class Steps(msgspec.Struct, frozen=True, eq=False):
+    """What the Gaussian makes of slices that are new to it, row by row from rows before it; arrays [T, N].
+
+    `x` the returns over their `scale`, clipped, and `wicks` likewise, 0 where not `known`; `wildness` the logarithm of
+    that scale over the long-run deviation; `inferred` each coin's raw return as if it alone were hidden, NaN where none.
+    """
+
+    returns: Returns
+    x: Floats
+    scale: Floats
+    known: Mask
+    wildness: Floats
+    wicks: Floats
+    inferred: Floats
+
+
 TRAILING_ROWS_MIN = 12  # at long intervals few returns lie within the trailing hours
 TRAILING_PRIOR = 5.0  # returns' worth of the long-run deviation: also the floor under a coin that stood still
 PAIR_PRIOR = 30.0  # rows of no correlation: tames pairs seldom seen together
@@ -195,31 +211,45 @@ class Gaussian(ClosedForm):
     def settings(self) -> dict[str, Any]:
         return dict(msgspec.to_builtins(self._s))
 
+    def steps(self, panel: Panel) -> Steps:
+        """`observe`, and everything computed on the way, for the panel's rows that are new."""
+        returns = self._tape.take(panel)
+        steps = self._steps(returns)
+        if len(returns):
+            self._newest = steps.inferred[-1].copy()
+        return steps
+
     def _advance(self, returns: Returns) -> Floats:
+        return self._steps(returns).inferred
+
+    def _steps(self, returns: Returns) -> Steps:
         periods = returns.open_ms // (self._s.refresh_minutes * 60_000)
         starts = [0, *(np.flatnonzero(np.diff(periods)) + 1).tolist(), len(returns)]
         blocks = [
-            self._advance_within(returns.rows(start, stop), int(periods[start]))
+            self._steps_within(returns.rows(start, stop), int(periods[start]))
             for start, stop in itertools.pairwise(starts)
+            if start < stop
         ]
-        return np.vstack(blocks)
+        if not blocks:
+            nothing = np.zeros(returns.values.shape)
+            return Steps(returns, nothing, nothing, returns.real, nothing, nothing, nothing)
+        return Steps(returns, *(np.vstack(parts) for parts in zip(*blocks, strict=True)))
 
-    def _advance_within(self, returns: Returns, period: int) -> Floats:
+    def _steps_within(self, returns: Returns, period: int) -> tuple[Floats, Floats, Mask, Floats, Floats, Floats]:
         """Rows of one refresh period."""
         if period != self._period:
             self._moments.absorb(self._x, self._known)
             self._x, self._known = self._x[:0], self._known[:0]
             self._period = period
             self._refresh()
-        x, scale, known = self._scaled(returns)
-        real = known
-        if self._s.lags:
-            x, known = self._lagged(x, known, returns)
-        inferred = infer_each(self._precision, x, known, len(self.symbols)) * scale
-        some = real.any(axis=1)  # minutes without the exchange teach nothing
-        self._x = np.vstack((self._x, x[some]))
-        self._known = np.vstack((self._known, known[some]))
-        return np.where(self._learned, inferred, np.nan)
+        x, scale, known, wildness = self._scaled(returns)
+        wicks = self._scaled_wicks(returns, known)
+        entries, shown = self._lagged(x, wicks, known, returns) if self._s.lags else (x, known)
+        inferred = infer_each(self._precision, entries, shown, len(self.symbols)) * scale
+        some = known.any(axis=1)  # minutes without the exchange teach nothing
+        self._x = np.vstack((self._x, entries[some]))
+        self._known = np.vstack((self._known, shown[some]))
+        return x, scale, known, wildness, wicks, np.where(self._learned, inferred, np.nan)
 
     def _refresh(self) -> None:
         """The precision of what the moments hold, and which coins they hold enough of."""
@@ -227,36 +257,37 @@ class Gaussian(ClosedForm):
         self._precision = precision_of(correlation, self._s.penalty)
         self._learned = self._moments.weights.diagonal()[: len(self.symbols)] >= self._s.known_min
 
-    def _scaled(self, returns: Returns) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-        """Returns over their scales, the scales, and where a coin is both real and known well enough; all [T, N].
+    def _scaled(self, returns: Returns) -> tuple[Floats, Floats, Mask, Floats]:
+        """Returns over their scales, the scales, where a coin is both real and known well enough, wildness; all [T, N].
 
         A coin that is not yet known still teaches its deviation, by returns as they are.
         """
         shape = returns.values.shape
-        scale, known = np.empty(shape), np.empty(shape, dtype=np.bool_)
+        scale, known, wildness = np.empty(shape), np.empty(shape, dtype=np.bool_), np.zeros(shape)
         for row in range(len(returns)):
             values, real = returns.values[row], returns.real[row]
             long_run = self._long_run.value()
             scale[row] = np.sqrt(np.sqrt(self._trailing.value(long_run, TRAILING_PRIOR) * long_run))
             fit = (self._long_run.counts >= self._s.known_min) & (scale[row] > 0)
             known[row] = real & fit
+            wildness[row, fit] = np.log(scale[row, fit]) - 0.5 * np.log(long_run[fit])
             bound = np.where(fit, self._s.clip * scale[row], np.inf)
             values = np.clip(values, -bound, bound)
             self._trailing.absorb(values, real)
             self._long_run.absorb(values, real)
-        return standardised(returns.values, scale, known, self._s.clip), scale, known
+        return standardised(returns.values, scale, known, self._s.clip), scale, known, wildness
 
-    def _lagged(self, x: Floats, known: NDArray[np.bool_], returns: Returns) -> tuple[Floats, NDArray[np.bool_]]:
+    def _lagged(self, x: Floats, wicks: Floats, known: Mask, returns: Returns) -> tuple[Floats, Mask]:
         """Rows [T, K]: each with what is kept of the one before, not known where a hole lies between."""
         kept, kept_known = x, known
         if self._s.wicks:
-            kept, kept_known = np.hstack((x, self._scaled_wicks(returns, known))), np.hstack((known, known))
+            kept, kept_known = np.hstack((x, wicks)), np.hstack((known, known))
         before = np.vstack((self._last_x, kept[:-1]))
         known_before = np.vstack((self._last_known, kept_known[:-1])) & returns.follows[:, None]
         self._last_x, self._last_known = kept[-1].copy(), kept_known[-1].copy()
         return np.hstack((x, np.where(known_before, before, 0.0))), np.hstack((known, known_before))
 
-    def _scaled_wicks(self, returns: Returns, known: NDArray[np.bool_]) -> Floats:
+    def _scaled_wicks(self, returns: Returns, known: Mask) -> Floats:
         """Wicks over their long-run deviation, that of the slices up to each; [T, N]."""
         deviation = np.empty(known.shape)
         for row in range(len(returns)):
@@ -279,9 +310,9 @@ class Gaussian(ClosedForm):
             "trailing.counts": self._trailing.counts,
             "long_run.sums": self._long_run.sums,
             "long_run.counts": self._long_run.counts,
+            "wicks.sums": self._wicks.sums,
+            "wicks.counts": self._wicks.counts,
         }
-        if self._s.wicks:
-            arrays |= {"wicks.sums": self._wicks.sums, "wicks.counts": self._wicks.counts}
         return {name: array.copy() for name, array in arrays.items()}
 
     def _adopt(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -294,8 +325,7 @@ class Gaussian(ClosedForm):
         self._moments.products, self._moments.weights = found["moments.products"], found["moments.weights"]
         self._trailing.sums, self._trailing.counts = found["trailing.sums"], found["trailing.counts"]
         self._long_run.sums, self._long_run.counts = found["long_run.sums"], found["long_run.counts"]
-        if self._s.wicks:
-            self._wicks.sums, self._wicks.counts = found["wicks.sums"], found["wicks.counts"]
+        self._wicks.sums, self._wicks.counts = found["wicks.sums"], found["wicks.counts"]
         self._refresh()
 
     def _memory(self) -> Arrays:

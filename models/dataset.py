@@ -100,8 +100,8 @@ def returns_in(panel: Panel) -> Returns:
     return Tape(panel.symbols, panel.interval_ms).take(panel)
 
 
-class MeanSquare:
-    """Exponentially weighted mean square per coin, over its real returns alone; its mean age is `age` returns."""
+class Mean:
+    """Exponentially weighted mean per coin, over its real values alone; their mean age is `age` slices."""
 
     def __init__(self, coins: int, age: float) -> None:
         self.decay = 1.0 - 1.0 / age
@@ -110,14 +110,21 @@ class MeanSquare:
 
     def absorb(self, values: Floats, real: Mask) -> None:
         """One more slice: values [N]."""
-        self.sums = np.where(real, self.decay * self.sums + values * values, self.sums)
+        self.sums = np.where(real, self.decay * self.sums + values, self.sums)
         self.counts = np.where(real, self.decay * self.counts + 1.0, self.counts)
 
     def value(self, prior: Floats | float = 0.0, strength: float = 0.0) -> Floats:
-        """The mean squares [N], as if `strength` returns of mean square `prior` had come before; 0 where nothing has."""
+        """The means [N], as if `strength` values of mean `prior` had come before; 0 where nothing has."""
         weight = self.counts + strength
         found: Floats = (self.sums + strength * prior) / np.where(weight > 0, weight, 1.0)
         return found
+
+
+class MeanSquare(Mean):
+    """The same of squares."""
+
+    def absorb(self, values: Floats, real: Mask) -> None:
+        super().absorb(values * values, real)
 
 
 def deviation_of(returns: Returns) -> Floats:
