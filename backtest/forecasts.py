@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from msgspec import Struct
 
-from bot.core.market import FIELDS, Floats, Panel
+from bot.core.market import FIELDS, Floats, Integers, Panel
 from bot.edge.forecaster import RETURN_MAX
 from models.model import BadModel, Model
 
@@ -28,13 +28,24 @@ class ForecastsUnkept(Exception):
 
 
 class Forecasts(Struct, frozen=True, eq=False):
-    """A model's answers for every slice of a panel: `returns` [T, N], and the `gain` [N] that goes with all of them.
+    """The answers for every slice of a panel: `returns` [T, N], from K models, each with its own row of `gain` [K, N].
 
-    A slice with no finite return at all has no forecast.
+    `model_at` [T] is the model that answered for a slice, None where there is one for all of them; `gain` is None where
+    none is known. A slice with no finite return at all has no forecast.
     """
 
     returns: Floats
     gain: Floats | None = None
+    model_at: Integers | None = None
+
+    def gain_at(self, row: int) -> Floats | None:
+        """The gain [N] of the model that answered for this row."""
+        if self.gain is None:
+            return None
+        if self.model_at is None:
+            (gain,) = self.gain
+            return np.asarray(gain)
+        return np.asarray(self.gain[self.model_at[row]])
 
 
 def history_hash(panel: Panel) -> str:
@@ -52,7 +63,12 @@ def infer_ahead(model: Model, panel: Panel) -> Forecasts:
     returns = model.infer_panel(panel)
     absurd = (np.abs(returns) > RETURN_MAX).any(axis=1)
     returns[absurd] = np.nan
-    return Forecasts(returns, model.infer().gain)
+    return _of_one(model, returns)
+
+
+def _of_one(model: Model, returns: Floats) -> Forecasts:
+    gain = model.infer().gain
+    return Forecasts(returns, None if gain is None else gain[None])
 
 
 def kept_ahead(model: Model, name: str, panel: Panel, history: str, folder: Path) -> Forecasts:
@@ -60,7 +76,7 @@ def kept_ahead(model: Model, name: str, panel: Panel, history: str, folder: Path
     path = folder / f"v{VERSION}-{name[:16]}-{history[:16]}.npy"
     returns = _read(path, panel.close.shape)
     if returns is not None:
-        return Forecasts(returns, model.infer().gain)
+        return _of_one(model, returns)
     made = infer_ahead(model, panel)
     fresh = path.with_suffix(f".{os.getpid()}.part")
     try:

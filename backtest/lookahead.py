@@ -4,11 +4,13 @@ Future  at each of several cuts the candles after it become another market's; fo
         to the cut must be the same, bit for bit.
 Quiet   a strategy that tells where it has no opinion is replayed skipping those slices too: the same orders and fills.
 Past    at each cut the strategy is asked again with only `warmup` and `rows` slices in its window and the same
-        forecasts: the same targets, so its warm-up is long enough. A model's own memory is told beside it: how its
-        inference at the cut, started so late, correlates with the one that saw everything.
+        forecasts: the same targets, so its warm-up is long enough. It is asked of an account that holds nothing, and at
+        the first slice from the cut on at which the replay held something, of the account it had there. A model's own
+        memory is told beside it: how its inference at the cut, started so late, correlates with the one that saw
+        everything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -21,10 +23,10 @@ from bot.config import Settings
 from bot.core.engine import capacity
 from bot.core.events import Forecast
 from bot.core.market import FIELDS, Floats, Panel
-from bot.core.recording import Recorded
+from bot.core.recording import Account, Recorded
 from bot.core.rules import instruments_of
 from bot.core.strategy import Portfolio, Sparing, Strategy, View
-from bot.core.window import Window
+from bot.core.window import Sight, Window
 from bot.edge.broker import fill_model
 from models.model import Model
 
@@ -61,22 +63,25 @@ class Proof:
     def look(self, cuts: int, rng: np.random.Generator, progress: Progress) -> Looked:
         """Cuts the history at `cuts` slices, the last first decided one included, and compares."""
         rows = np.unique(np.linspace(self._first, len(self._panel) - 2, cuts).astype(int)).tolist()
-        whole, forecasts = self._replay(self._panel)
+        whole, forecasts = self._replay(self._panel, [int(self._panel.open_ms[cut]) for cut in rows])
         difference, restarted = self._skipping(whole, forecasts), []
         for number, cut in enumerate(rows):
             difference = difference or self._future(whole, forecasts, cut, rng)
-            difference = difference or self._past(forecasts, cut)
+            difference = difference or self._past(forecasts, cut, self._nothing(cut))
             if self._model is not None and forecasts is not None:
                 restarted.append(self._restarted(forecasts, cut))
             progress(number + 1, len(rows))
+        for at_ms, account in _recorded(whole).accounts_at.items():
+            difference = difference or self._past(forecasts, int(np.searchsorted(self._panel.open_ms, at_ms)), account)
         known = [one for one in restarted if one is not None]
         return Looked(self.compared, not difference, difference, len(rows), float(np.mean(known)) if known else None)
 
-    def _replay(self, panel: Panel) -> tuple[Replay, Forecasts | None]:
+    def _replay(self, panel: Panel, held_from: Sequence[int] = ()) -> tuple[Replay, Forecasts | None]:
         forecasts = infer_ahead(self._model, panel) if self._model is not None else None
         setup = setup_of(self._settings, panel.symbols, 2)
         cash = Decimal(repr(self._settings.account.cash))
-        replay = Replay(panel, self._first, setup, Recorded(self._build()), self._venue, cash, forecasts)
+        strategy = Recorded(self._build(), held_from)
+        replay = Replay(panel, self._first, setup, strategy, self._venue, cash, forecasts)
         replay.run()
         return replay, forecasts
 
@@ -102,7 +107,7 @@ class Proof:
             self.compared += 2
             if forecasts and inferred and forecasts.returns[row].tobytes() != inferred.returns[row].tobytes():
                 return f"{what}: the forecast moved"
-            if not _same(_targets(whole).get(at_ms), _targets(other).get(at_ms)):
+            if not _same(_recorded(whole).targets_at.get(at_ms), _recorded(other).targets_at.get(at_ms)):
                 return f"{what}: the targets moved"
         before, after = _ordered(whole, cut_ms), _ordered(other, cut_ms)
         self.compared += len(before)
@@ -111,34 +116,38 @@ class Proof:
             return f"with another future after {cut_ms}: order {before[number][0]} moved"
         return ""
 
-    def _past(self, forecasts: Forecasts | None, cut: int) -> str:
-        """Only as much past as the strategy says it needs: its targets must be the same."""
+    def _past(self, forecasts: Forecasts | None, row: int, account: Account) -> str:
+        """Only as much past as the strategy says it needs: its targets for this account must be the same."""
         needed = max(self._strategy.warmup, self._strategy.rows) + 1
-        if cut + 1 <= needed:
+        if row + 1 <= needed:
             return ""
         self.compared += 1
-        if _same(self._opinion(forecasts, cut, cut + 1), self._opinion(forecasts, cut, needed)):
+        if _same(self._opinion(forecasts, row, account, row + 1), self._opinion(forecasts, row, account, needed)):
             return ""
-        at_ms = int(self._panel.open_ms[cut])
-        return f"slice {at_ms}: with only {needed} slices of the past the targets are others: the warm-up is too short"
+        what = f"slice {int(self._panel.open_ms[row])}, holding {len(account.held)} coins"
+        return f"{what}: with only {needed} slices of the past the targets are others: the warm-up is too short"
 
-    def _opinion(self, forecasts: Forecasts | None, cut: int, rows: int) -> Floats | None:
-        """What the strategy wants of an account that holds nothing, at row `cut`, with `rows` slices to look at."""
+    def _nothing(self, row: int) -> Account:
+        """An account that holds nothing."""
+        coins, cash = len(self._panel.symbols), self._settings.account.cash
+        nothing, nan = np.zeros(coins), np.full(coins, np.nan)
+        owned = Portfolio(cash, cash, nothing, nan, nan, np.zeros(coins, dtype=np.int64), self._panel.close[row])
+        return Account(owned, np.zeros(0, dtype=np.int64))
+
+    def _opinion(self, forecasts: Forecasts | None, newest: int, account: Account, rows: int) -> Floats | None:
+        """What the strategy wants of this account at row `newest`, with `rows` slices to look at."""
         panel = self._panel
         window = Window(
             panel.symbols, panel.interval_ms, max(rows, capacity(setup_of(self._settings, (), 2), self._strategy))
         )
-        for row in range(cut + 1 - rows, cut + 1):
+        for row in range(newest + 1 - rows, newest + 1):
             window.push(panel.slice(row))
             if forecasts is not None:
                 window.infer(forecasts.returns[row])
         forecast = None
         if forecasts is not None:
-            forecast = Forecast(int(panel.open_ms[cut]), forecasts.returns[cut], None, forecasts.gain)
-        coins, cash = len(panel.symbols), self._settings.account.cash
-        nothing, nan = np.zeros(coins), np.full(coins, np.nan)
-        owned = Portfolio(cash, cash, nothing, nan, nan, np.zeros(coins, dtype=np.int64), window.close[-1])
-        return self._strategy.targets(View(window, forecast, np.zeros(0, dtype=np.int64), lambda: owned))
+            forecast = Forecast(int(panel.open_ms[newest]), forecasts.returns[newest], None, forecasts.gain_at(newest))
+        return self._strategy.targets(View(Sight(window), forecast, account.held, lambda: account.portfolio))
 
     def _restarted(self, forecasts: Forecasts, cut: int) -> float | None:
         """The correlation of the model's inference at `cut` with that of one started just before."""
@@ -167,10 +176,10 @@ def another_future(panel: Panel, cut: int, rng: np.random.Generator) -> Panel:
     return structs.replace(panel, **changed, present=present)
 
 
-def _targets(replay: Replay) -> dict[int, Floats | None]:
+def _recorded(replay: Replay) -> Recorded:
     strategy = replay.engine.strategy
     assert isinstance(strategy, Recorded)
-    return strategy.targets_at
+    return strategy
 
 
 def _same(one: Floats | None, other: Floats | None) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from backtest.baselines import hold, known_closes, random_entries
 from backtest.curve import below_peak, performance
+from backtest.ended import ended
 from backtest.luck import basis_of, luck, sharpe_of
 from backtest.result import Result
 from backtest.statistics import Hold, Month, Statistics
@@ -44,6 +45,7 @@ def measure(result: Result, others: Sequence[float | None], rng: np.random.Gener
     trips = trips_of(deals, panel, lasts)
     together, spent = round_trips(trips), costs(result, deals)
     earned = performance(result.equity, result.capital, panel.open_ms, panel.interval_ms)
+    gone = ended(result, lasts)
     held = hold(panel, result.capital, result.fee)
     side = (spent.fees + sum(deal.execution for deal in deals)) / spent.traded if spent.traded else 0.0
     entries = random_entries(panel, trips, result.capital, side, earned.total_return, rng)
@@ -62,6 +64,7 @@ def measure(result: Result, others: Sequence[float | None], rng: np.random.Gener
         capital=result.capital,
         exposure=float(result.exposure.mean()),
         performance=earned,
+        ended=gone,
         round_trips=together,
         costs=spent,
         luck=chance,
@@ -71,7 +74,7 @@ def measure(result: Result, others: Sequence[float | None], rng: np.random.Gener
         months=months(result, held, deals),
         trips=trips,
         drawdown=below_peak(result.equity),
-        verdict=verdict(earned, together, spent, chance, held, entries, span_ms) + held_back(result.notes),
+        verdict=verdict(earned, gone, together, spent, chance, held, entries, span_ms) + held_back(result.notes),
         settings=result.settings,
         digest=result.digest,
     )

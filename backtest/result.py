@@ -17,7 +17,8 @@ class Result(Struct, frozen=True, eq=False):
     `equity` [T] cash and positions; `exposure` [T] the share of it in positions; `capital` what it began with.
     `fills` in the order they came; the order they belong to, with its reason and the slice it was decided at
     (`open_ms`), is found by `client_id` in `orders`. `fee` is the share of a trade's value the exchange took.
-    `notes` counts what the engine noted, by code: vetoes, limits that tripped. `settings` are the ones in force, `digest` a hash of every command: equal replays have equal digests.
+    `notes` counts what the engine noted, by code: vetoes, limits that tripped. `settings` are the ones in force,
+    `digest` a hash of every order, cancel and fill: equal replays have equal digests.
     """
 
     name: str

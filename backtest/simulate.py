@@ -239,11 +239,12 @@ class Replay:
     def _answer(self, open_ms: int, now_ms: int) -> None:
         """The forecast of the newest slice."""
         assert self._forecasts is not None, "a strategy that wants forecasts was replayed without any"
-        returns = self._forecasts.returns[(open_ms - self._open_ms[0]) // self.panel.interval_ms]
+        row = (open_ms - self._open_ms[0]) // self.panel.interval_ms
+        returns = self._forecasts.returns[row]
         if np.isnan(returns).all():
             self._tell(ForecastFailed(open_ms, "nothing was inferred"), now_ms)
         else:
-            self._tell(Forecasted(Forecast(open_ms, returns, None, self._forecasts.gain), 0.0), now_ms)
+            self._tell(Forecasted(Forecast(open_ms, returns, None, self._forecasts.gain_at(row)), 0.0), now_ms)
 
     def _report(self, reports: list[Report], now_ms: int) -> None:
         for report in reports:

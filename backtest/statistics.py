@@ -16,6 +16,19 @@ DAY_MS = 86_400_000
 YEAR_MS = 365 * DAY_MS
 
 
+class Ended(Struct, frozen=True):
+    """What of the final equity stands in coins that have no candle in the last slice, at their last known closes.
+
+    `worth` is money, `share` of the final equity (None of an account without any), `total_return_at_zero` the replay's
+    if these coins are worth nothing: one that is traded no more can seldom be sold at its last price.
+    """
+
+    symbols: tuple[str, ...]
+    worth: float
+    share: float | None
+    total_return_at_zero: float
+
+
 class Drawdown(Struct, frozen=True):
     """The deepest fall of a curve from its peak, and how long the curve stood below a peak.
 
@@ -217,6 +230,7 @@ class Statistics(Struct, frozen=True, eq=False):
     capital: float
     exposure: float
     performance: Performance
+    ended: Ended
     round_trips: RoundTrips
     costs: Costs
     luck: Luck
@@ -251,6 +265,7 @@ def as_dict(statistics: Statistics) -> dict[str, object]:
         "capital": found.capital,
         "exposure": found.exposure,
         **performance,
+        "ended": _plain(found.ended),
         "max_drawdown": found.performance.drawdown.depth,
         **_plain(found.costs),
         "trips": _plain(found.round_trips),

@@ -6,7 +6,7 @@ from backtest.statistics import Statistics
 def text_of(figures: Statistics) -> str:
     """The figures for people, beside what doing nothing clever would have earned."""
     earned, trips, costs, luck = figures.performance, figures.round_trips, figures.costs, figures.luck
-    held, random = figures.hold, figures.random_entries
+    held, random, ended = figures.hold, figures.random_entries, figures.ended
     rows = [
         ("", "strategy", "hold", "random entries"),
         (
@@ -25,12 +25,19 @@ def text_of(figures: Statistics) -> str:
         ("final equity", f"{earned.final_equity:,.2f}", f"{held.performance.final_equity:,.2f}" if held else "-", ""),
     ]
     lines = [f"{one:16}{two:>14}{three:>12}   {four}" for one, two, three, four in rows]
+    if ended.symbols:
+        share = "" if ended.share is None else f" ({_percent(ended.share)})"
+        lines.append(
+            f"{ended.worth:,.2f} of the final equity{share} stands in {', '.join(ended.symbols)}, without a candle"
+            f" at the end: total return {_percent(ended.total_return_at_zero)} if worth nothing"
+        )
     lines.append(
-        f"{figures.fills} fills of {figures.orders} orders, {trips.count} round trips, {_percent(trips.win_rate)} won,"
+        f"{_count(figures.fills, 'fill')} of {_count(figures.orders, 'order')},"
+        f" {_count(trips.count, 'round trip')}, {_percent(trips.win_rate)} won,"
         f" {costs.fees:,.2f} of fees, invested {_percent(figures.exposure)} of the time and money"
     )
     lines.append(
-        f"deflated Sharpe ratio {_number(luck.deflated_sharpe)} after {_trials(luck.trials)} on this history;"
+        f"deflated Sharpe ratio {_number(luck.deflated_sharpe)} after {_count(luck.trials, 'trial')} on this history;"
         f" it would break even at a fee of {_percent(costs.break_even_fee, 3)} a side"
     )
     speed = figures.candles / figures.seconds if figures.seconds else 0.0
@@ -39,8 +46,8 @@ def text_of(figures: Statistics) -> str:
     return "\n".join(lines)
 
 
-def _trials(count: int) -> str:
-    return "1 trial" if count == 1 else f"{count} trials"
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _percent(share: float | None, digits: int = 1) -> str:

@@ -3,18 +3,22 @@
 Skill     is claimed when the deflated Sharpe ratio is at least SURE and at most 1 - SURE of random entries did better.
 Bad luck  does not explain a loss when the ratio is above 0 with a probability of at most 1 - SURE.
 Too short under TRIPS_MIN round trips or DAYS_MIN days nothing is claimed at all.
+Ended     where more than ENDED_MAX of the final equity stands in coins that have no candle at the end, the sentence
+          says so, and claims no skill that would be none without them.
 Everything between is "not distinguishable from luck".
 """
 
-from backtest.statistics import DAY_MS, Costs, Hold, Luck, Performance, RandomEntries, RoundTrips
+from backtest.statistics import DAY_MS, Costs, Ended, Hold, Luck, Performance, RandomEntries, RoundTrips
 
 SURE = 0.95
 TRIPS_MIN = 30
 DAYS_MIN = 30.0
+ENDED_MAX = 0.01
 
 
 def verdict(
     performance: Performance,
+    ended: Ended,
     trips: RoundTrips,
     costs: Costs,
     luck: Luck,
@@ -27,10 +31,9 @@ def verdict(
     if not trips.count and not trips.open:
         return f"Nothing was traded in {_days(days)}: there is nothing to judge."
     total = performance.total_return
-    word = "Earned" if total > 0.0 else "Lost"
-    earned = f"{word} {_share(abs(total))} in {_days(days)}"
+    earned = f"{_gained(total).capitalize()} in {_days(days)}{_to_ended(ended)}"
     beside = [part for part in (_to_hold(total, hold), _to_random(entries)) if part]
-    return f"{', '.join([earned, *beside])}: {_judged(performance, trips, costs, luck, entries, days)}."
+    return f"{', '.join([earned, *beside])}: {_judged(performance, ended, trips, costs, luck, entries, days)}."
 
 
 def held_back(notes: dict[str, int]) -> str:
@@ -40,12 +43,31 @@ def held_back(notes: dict[str, int]) -> str:
     return f" A limit of risk held trading back to the end: {', '.join(lasting)}." if lasting else ""
 
 
+def _gained(total: float) -> str:
+    return f"{'earned' if total > 0.0 else 'lost'} {_share(abs(total))}"
+
+
+def _to_ended(ended: Ended) -> str:
+    """What is left where the coins without a candle at the end are worth nothing."""
+    if not _matters(ended):
+        return ""
+    coins = "1 coin that has" if len(ended.symbols) == 1 else f"{len(ended.symbols)} coins that have"
+    share = "all" if ended.share is None else _share(ended.share)
+    without = f"{_gained(ended.total_return_at_zero)} if that is worth nothing"
+    return f" ({share} of the final equity stands in {coins} no candle at the end: {without})"
+
+
+def _matters(ended: Ended) -> bool:
+    return bool(ended.symbols) and (ended.share is None or ended.share > ENDED_MAX)
+
+
 def _to_hold(total: float, hold: Hold | None) -> str:
     if hold is None:
         return ""
     other = hold.performance.total_return
     word = "better" if total > other else "worse"
-    return f"{abs(total - other) * 100:.1f} points {word} than holding the {hold.coins} coins"
+    coins = "the coin" if hold.coins == 1 else f"the {hold.coins} coins"
+    return f"{abs(total - other) * 100:.1f} points {word} than holding {coins}"
 
 
 def _to_random(entries: RandomEntries | None) -> str:
@@ -55,13 +77,21 @@ def _to_random(entries: RandomEntries | None) -> str:
 
 
 def _judged(
-    performance: Performance, trips: RoundTrips, costs: Costs, luck: Luck, entries: RandomEntries | None, days: float
+    performance: Performance,
+    ended: Ended,
+    trips: RoundTrips,
+    costs: Costs,
+    luck: Luck,
+    entries: RandomEntries | None,
+    days: float,
 ) -> str:
     few = _too_few(trips, days)
     if few:
         return f"not distinguishable from luck, {few}"
     if performance.total_return <= 0.0:
         return _loss(costs, luck)
+    if _matters(ended) and ended.total_return_at_zero <= 0.0:
+        return "not distinguishable from luck, without those coins nothing was earned"
     deflated, better = luck.deflated_sharpe, entries.better if entries else None
     if deflated is None or better is None:
         return "not distinguishable from luck"
@@ -75,7 +105,8 @@ def _judged(
 def _too_few(trips: RoundTrips, days: float) -> str:
     few = []
     if trips.count < TRIPS_MIN:
-        few.append(f"with {trips.count} round trips where {TRIPS_MIN} would be the least")
+        count = "1 round trip" if trips.count == 1 else f"{trips.count} round trips"
+        few.append(f"with {count} where {TRIPS_MIN} would be the least")
     if days < DAYS_MIN:
         few.append(f"over {_days(days)} where {DAYS_MIN:g} days would be the least")
     return " and ".join(few)

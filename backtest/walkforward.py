@@ -8,7 +8,7 @@ Embargo  rows between train and test; with as many as the strategy and the model
          fitted on.
 Account  one, over all test parts: at a fold's end the model is changed and nothing else. What is held stays held, nothing
          is sold at an edge, the capital of a fold is what the one before ended with. So the whole is one Result.
-Gain     of a model is not used: a replay has one, here every fold's is another.
+Gain     each model's own, in its own test part.
 Source   Pardo, "The Evaluation and Optimization of Trading Strategies", 2008 (walk-forward analysis); Lopez de Prado,
          "Advances in Financial Machine Learning", 2018, chapter 7 (embargo).
 """
@@ -55,9 +55,13 @@ class Refit(Struct, frozen=True):
 
 
 class Refitted(Struct, frozen=True, eq=False):
-    """A fold's inferred returns on its test rows [T, N], the last slice fitted on, and the score that chose its settings."""
+    """What a fold's model infers on its test rows: `returns` [T, N], with its `gain` [N].
+
+    `fitted_ms` is the last slice it was fitted on, `validation` the score that chose its settings.
+    """
 
     returns: Floats
+    gain: Floats
     fitted_ms: int
     validation: float | None
 
@@ -111,14 +115,16 @@ def refit(seen: Seen, job: Refit) -> Refitted:
     trained = panel.rows(fold.train_start, fold.train_stop)
     fitted = fit(job.model, trained, FIT)
     found = fitted.model
-    build = ARCHITECTURES[
-        found.architecture
-    ]  # as from its folder: it knows what it was fitted on, and no place in time
-    model = build(found.symbols, found.interval_ms, found.fitted_ms, found.settings(), found.tensors())
+    build = ARCHITECTURES[found.architecture]
+    model = build(  # as from its folder: it knows what it was fitted on, and no place in time
+        found.symbols, found.interval_ms, found.fitted_ms, found.settings(), found.tensors()
+    )
     after_fit = int(np.searchsorted(panel.open_ms, found.fitted_ms, side="right"))
     begin = min(after_fit, fold.test_start - job.history)
-    inferred = infer_ahead(model, panel.rows(begin, fold.test_stop)).returns
-    return Refitted(inferred[fold.test_start - begin :], found.fitted_ms, fitted.validation)
+    inferred = infer_ahead(model, panel.rows(begin, fold.test_stop))
+    gain = inferred.gain_at(0)
+    assert gain is not None, "fitting finds a gain"
+    return Refitted(inferred.returns[fold.test_start - begin :], gain, found.fitted_ms, fitted.validation)
 
 
 def refit_all(
@@ -147,10 +153,18 @@ def walk(
     begin = first - needed
     forecasts = None
     if refitted:
-        unknown = np.full((needed, len(panel.symbols)), np.nan)
-        forecasts = Forecasts(np.concatenate([unknown, *(one.returns for one in refitted)]))
+        forecasts = _in_turn(refitted, needed)
     result = play(settings, panel.rows(begin, stop), needed, forecasts, tried=tried, progress=progress)
     return Walked(result, folds, refitted)
+
+
+def _in_turn(refitted: tuple[Refitted, ...], before: int) -> Forecasts:
+    """The forecasts of all folds one after another, behind so many rows without any."""
+    unknown = np.full((before, refitted[0].returns.shape[1]), np.nan)
+    lengths = [len(one.returns) for one in refitted]
+    model_at = np.repeat(np.arange(len(refitted)), [before + lengths[0], *lengths[1:]])
+    returns = np.concatenate([unknown, *(one.returns for one in refitted)])
+    return Forecasts(returns, np.array([one.gain for one in refitted]), model_at)
 
 
 def fold_figures(walked: Walked, panel: Panel, trips: tuple[Trip, ...]) -> tuple[FoldFigures, ...]:

@@ -148,15 +148,20 @@ def gaussian(candles: Path, out: Path, coverage: float, as_json: bool) -> None:
 @main.command(cls=Verb)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--candles", required=True, type=click.Path(path_type=Path), help="A candle folder.")
+@click.option("--steps", type=click.IntRange(4), help="Score so many slices, evenly spaced; without it all of them.")
+@click.option("--coin", metavar="BTC/USDT", help="The one compared slice by slice; without it bitcoin, or the first.")
+@click.option("--report", type=click.Path(path_type=Path), help="An HTML page to write, its pictures beside it as PNG.")
 @as_json
-def evaluate(model: Path, candles: Path, as_json: bool) -> None:
-    """How well a model infers hidden coins (lag 0) and whether it predicts (lag 1), beside market and ridge.
+def evaluate(
+    model: Path, candles: Path, steps: int | None, coin: str | None, report: Path | None, as_json: bool
+) -> None:
+    """How well a model infers hidden coins (lag 0) and whether it predicts, beside market, ridge and the Gaussians.
 
-    Example: lacuna evaluate models/my-gaussian --candles ../candles
+    Example: lacuna evaluate models/my-gaussian --candles ../candles --report quality.html
     """
     from bot.research import evaluate_model, table
 
-    result = evaluate_model(model, candles)
+    result = evaluate_model(model, candles, steps, coin, report)
     say(result, as_json, table(result))
 
 

@@ -1,10 +1,14 @@
 """`lacuna train` and `lacuna evaluate`: candles in, a model folder or a report out."""
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from bot.config import BadConfiguration
+from bot.core.market import BadSymbol, pair
 from bot.edge.candles import BadCandles, covered, load_panel
 from models.checkpoint import load
 from models.evaluate import evaluate
@@ -22,32 +26,99 @@ def train_model(name: str, candles: Path, out: Path, coverage: float) -> dict[st
     return dict(msgspec.to_builtins(train(name, panel.of(symbols), out)))
 
 
-def evaluate_model(folder: Path, candles: Path) -> dict[str, Any]:
-    """Scores a model folder on the last 15 % of a candle folder, beside the closed forms fitted on its first 70 %."""
+def evaluate_model(
+    folder: Path, candles: Path, steps: int | None = None, coin: str | None = None, report: Path | None = None
+) -> dict[str, Any]:
+    """Scores a model folder on the last 15 % of a candle folder, beside the closed forms fitted on its first 70 %.
+
+    `report` is an HTML page to write, with its pictures beside it.
+    """
+    if report is not None:
+        _check_page(report)
+    named = None if coin is None else _pair(coin)
     model = load(folder)
-    return evaluate(model, load_panel(candles, model.symbols)).as_dict()
+    found = evaluate(model, load_panel(candles, model.symbols), steps, named)
+    if report is not None:
+        from bot.quality import write_quality  # matplotlib takes a second
+
+        write_quality(found, report)
+    return found.as_dict()
+
+
+def _pair(coin: str) -> str:
+    try:
+        return pair(coin)
+    except BadSymbol as why:
+        raise BadConfiguration([f"--coin: {why}"]) from why
+
+
+def _check_page(report: Path) -> None:
+    """Whether the page can be written, asked before the work that it is of. BadConfiguration."""
+    if report.is_dir() or report.suffix != ".html" or not report.parent.is_dir():
+        raise BadConfiguration([f"--report {report}: name a file like report.html in a folder that exists"])
 
 
 def table(result: dict[str, Any]) -> str:
-    """The report for people: the model and the baselines, lag 0 and lag 1."""
-    lines = [
-        f"{result['coins']} coins, {result['steps']} slices never fitted on, {result['seconds']:.1f} s",
-        f"{'':12}{'lag 0':>8}{'median':>8}{'min':>8}{'max':>8}{'strong':>8}{'lag 1':>8}{'gap, next':>11}{'R2':>8}",
-    ]
-    rows = [(result["architecture"] + " *", result), *result["baselines"].items()]
-    for name, scores in rows:
-        lag0, lag1, after = scores["lag0"], scores["lag1"], scores["divergence_next"]
-        figures = "".join(_figure(lag0[key]) for key in ("mean", "median", "min", "max"))
-        r2 = _figure(scores["r2"])
-        lines.append(f"{name:12}{figures}{lag0['strong']:>8}{_figure(lag1['mean'])}{_figure(after['mean'], 11)}{r2}")
-    lines.append(
-        "lag 0: correlation of the inferred with the actual return of the same slice; lag 1: with the next one;"
+    """The report for people: the model and the baselines, lag 0 and lag 1; what follows a divergence; one coin."""
+    named = [(result["architecture"] + " *", result), *result["baselines"].items()]
+    reach = [one["steps"] for one in result["horizons"]]
+    return "\n".join(
+        (
+            f"{result['coins']} coins, {result['steps']} slices never fitted on, {result['seconds']:.1f} s; * the model",
+            "",
+            f"{'':15}{'lag 0':>8}{'median':>8}{'min':>8}{'max':>8}{'strong':>8}{'weak':>6}{'lag 1':>8}{'R2':>8}{'inferred':>10}",
+            *(_inference(name, scores) for name, scores in named),
+            "",
+            f"{'gap, then':15}"
+            + "".join(f"{f'raw {steps}':>9}" for steps in reach)
+            + "".join(f"{f'market {steps}':>11}" for steps in reach),
+            *(_prediction(name, scores) for name, scores in named),
+            "",
+            f"{'|gap| above':15}{'side':>9}{'events':>9}{'days':>6}"
+            + "".join(f"{f'after {steps}, % (t)':>18}" for steps in reach),
+            *_events(result["event_study"]),
+            "",
+            _compared(result["comparison"]),
+            "lag 0: correlation of the inferred with the actual return of the same slice; lag 1: with the next one;",
+            "gap: inferred - actual, and its correlation with the return over the next slices, raw and less the market's;",
+            "lagging: gap above, leading: gap below minus the threshold, then the return less the market's; t: by day;",
+            "R2: error saved against inferring zero",
+        )
     )
-    lines.append(
-        "gap, next: of inferred - actual with the next return; R2: error saved against inferring zero; * the model"
-    )
-    return "\n".join(lines)
 
 
-def _figure(value: float | None, width: int = 8) -> str:
-    return f"{value:>{width}.4f}" if value is not None else f"{'-':>{width}}"
+def _inference(name: str, scores: dict[str, Any]) -> str:
+    lag0 = scores["lag0"]
+    figures = "".join(_figure(lag0[key]) for key in ("mean", "median", "min", "max"))
+    counts = f"{lag0['strong']:>8}{lag0['weak']:>6}"
+    last = f"{_figure(scores['lag1']['mean'])}{_figure(scores['r2'])}{scores['inferred']:>10.1%}"
+    return f"{name:15}{figures}{counts}{last}"
+
+
+def _prediction(name: str, scores: dict[str, Any]) -> str:
+    raw = "".join(_figure(one["raw"]["mean"], 9) for one in scores["horizons"])
+    return f"{name:15}{raw}" + "".join(_figure(one["relative"]["mean"], 11) for one in scores["horizons"])
+
+
+def _events(events: list[dict[str, Any]]) -> Iterator[str]:
+    """A line for each threshold and side, what followed over every number of slices in it."""
+    for (threshold, side), of in itertools.groupby(events, key=lambda one: (one["threshold"], one["side"])):
+        found = [one for one in of if one["count"]]
+        if found:
+            after = "".join(_after(one) for one in found)
+            yield f"{threshold:<15.1%}{side:>9}{found[0]['count']:>9,}{found[0]['days']:>6}{after}"
+
+
+def _after(one: dict[str, Any]) -> str:
+    relative = one["relative"]
+    return f"{100 * relative['mean']:>10.4f} ({_figure(relative['t'], 5, 1)})"
+
+
+def _compared(found: dict[str, Any]) -> str:
+    accuracy, correlation = _figure(found["direction_accuracy"]), _figure(found["correlation"])
+    rows = len(found["rows"])
+    return f"{found['symbol']}, its last {rows} slices: direction accuracy{accuracy}, correlation{correlation} (--json has them)"
+
+
+def _figure(value: float | None, width: int = 8, digits: int = 4) -> str:
+    return f"{value:>{width}.{digits}f}" if value is not None else f"{'-':>{width}}"

@@ -101,9 +101,6 @@ def _model(settings: Settings, name: str | None) -> str | None:
     """The model that is fitted: the gaussian unless another is named, none for a strategy without forecasts."""
     strategy = settings.strategy.name
     if strategy_of(settings).wants_forecast:
-        if settings.strategies.get(strategy, {}).get("round_trip_cost"):
-            text = "walk-forward fits a gain for every fold and a replay takes one: set it to 0"
-            raise BadConfiguration([f"strategies.{strategy}.round_trip_cost: {text}"])
         return name or Gaussian.architecture
     if name is not None:
         raise BadConfiguration([f"--train {name}: the strategy {strategy} needs no forecasts: leave this option out"])

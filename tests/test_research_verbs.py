@@ -117,7 +117,6 @@ def test_a_walk_without_a_model_is_a_replay_in_parts(there: Path) -> None:
         (["--strategy", "hold", "--train", "ridge"], 78, "needs no forecasts"),
         (["--train", "rigde"], 2, "gaussian"),
         ([*WALK, "--symbols", "BTC/USDT"], 78, "give two"),
-        ([*WALK, "--set", f"{OWN}round_trip_cost=0.001"], 78, "set it to 0"),
         ([*WALK, "--candles", "{there}/nothing"], 74, "does not exist"),
         ([*WALK, "--report", "{there}/none/report.html"], 78, "a folder that exists"),
     ],

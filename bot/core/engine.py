@@ -51,7 +51,7 @@ from bot.core.risk import Level, Limits, Risk, Veto
 from bot.core.slices import Kept, Slices
 from bot.core.snapshot import Assembly, Cause, Order, Snapshot, State, Streaks
 from bot.core.strategy import Portfolio, Strategy, View
-from bot.core.window import Past, Window
+from bot.core.window import Past, Sight, Window
 
 QUERY_EVERY_MS = 2_000
 CONFIRM_WITHIN = 0.05
@@ -96,6 +96,7 @@ class Engine:
         """As if nothing had ever happened."""
         setup, symbols = self.setup, self.setup.symbols
         self.window = window
+        self._sight = Sight(window)
         self.slices = Slices(symbols, setup.interval_ms, setup.soft_limit_ms, setup.hard_limit_ms)
         self.ledger = Ledger(symbols, setup.quote_asset, Decimal(0))
         self.risk = Risk(symbols, setup.limits)
@@ -297,7 +298,7 @@ class Engine:
         if open_ms <= self.decided_ms or self._stopping:
             return
         self.decided_ms = open_ms
-        view = View(self.window, forecast, self.ledger.held, self.portfolio)
+        view = View(self._sight, forecast, self.ledger.held, self.portfolio)
         targets = self.strategy.targets(view)
         if targets is None or np.isnan(targets).all():
             return

@@ -7,7 +7,7 @@ import msgspec
 
 from bot.core.events import Forecast
 from bot.core.market import Floats, Integers, Mask
-from bot.core.window import Past
+from bot.core.window import Sight
 
 
 class Portfolio(msgspec.Struct, frozen=True, eq=False):
@@ -35,7 +35,7 @@ class View:
 
     __slots__ = ("_own", "_portfolio", "forecast", "held", "window")
 
-    def __init__(self, window: Past, forecast: Forecast | None, held: Integers, own: Callable[[], Portfolio]) -> None:
+    def __init__(self, window: Sight, forecast: Forecast | None, held: Integers, own: Callable[[], Portfolio]) -> None:
         self.window = window
         self.forecast = forecast
         self.held = held

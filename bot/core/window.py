@@ -5,6 +5,8 @@ so that every reading is a view of consecutive rows and once per `capacity` slic
 front; `PanelWindow` shows the rows of a panel up to the newest, and copies nothing. Rows stand on the interval's grid:
 a slice that never came is a row of absent candles, so the last 60 rows are the last 60 intervals.
 
+A strategy is handed neither but a `Sight`: a replay's window lies on rows that have not happened yet.
+
 `inferred` [rows, N] are the model's inferred returns of the same slices, NaN where there was none.
 """
 
@@ -270,3 +272,55 @@ class PanelWindow(Past):
         self.newest_ms = int(panel.open_ms[-1])
         self._end = len(panel)
         self._start = max(0, self._end - self.capacity)
+
+
+class Sight:
+    """What a strategy may read of a window: nothing here moves it on, writes into it, or knows a slice after the newest.
+
+    Private names and numpy's `base` lead past it, as they lead anywhere: who takes them is caught by the proof against
+    looking ahead (backtest/lookahead.py).
+    """
+
+    __slots__ = ("_past",)
+
+    def __init__(self, past: Past) -> None:
+        self._past = past
+
+    def __len__(self) -> int:
+        return len(self._past)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return self._past.symbols
+
+    @property
+    def interval_ms(self) -> int:
+        return self._past.interval_ms
+
+    @property
+    def newest_ms(self) -> int:
+        return self._past.newest_ms
+
+    @property
+    def open_ms(self) -> Integers:
+        return self._past.open_ms
+
+    @property
+    def close(self) -> Floats:
+        return self._past.close
+
+    @property
+    def present(self) -> Mask:
+        return self._past.present
+
+    @property
+    def inferred(self) -> Floats:
+        return self._past.inferred
+
+    def returns(self, rows: int, coins: Integers | None = None) -> tuple[Floats, Mask]:
+        """The window's `returns`."""
+        return self._past.returns(rows, coins)
+
+    def divergences(self, rows: int, coins: Integers | None = None) -> Floats:
+        """The window's `divergences`."""
+        return self._past.divergences(rows, coins)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from backtest.measure import judged, measure
 from backtest.result import Result
 from backtest.statistics import Statistics, as_dict
+from backtest.summary import text_of
 from backtest.trials import Trials
 from bot.core.market import MINUTE_MS, Panel
 from tests.backtest.accounts import Account, coin, result_of
@@ -105,6 +106,36 @@ def test_a_ruined_account_gives_none_and_no_error() -> None:
     found = as_dict(measured(account.result()))
     json.dumps(found, allow_nan=False)
     assert (found["total_return"], found["max_drawdown"], found["sharpe"]) == (-1.0, 1.0, None)
+
+
+def test_a_coin_that_ends_is_counted_once_more_at_nothing() -> None:
+    """Of 1000: 3 B at 100, whose candles end at 150, and 2 A at 100; no fee. 500 cash, 450 of B, 200 of A make 1150."""
+    closes = np.array([[100.0, 100.0], [100.0, 100.0], [100.0, 150.0], [100.0, np.nan], [100.0, np.nan]])
+    history = panel(closes, symbols=("A/USDT", "B/USDT"))
+    account = Account(history, fee="0").buy("A/USDT", 1, "2").buy("B/USDT", 1, "4").sell("B/USDT", 1, "1")
+    statistics = measured(account.result())
+    assert statistics.performance.final_equity == 1_150.0
+    assert statistics.ended.symbols == ("B/USDT",)
+    assert as_dict(statistics)["ended"] == {
+        "symbols": ("B/USDT",),
+        "worth": 450.0,
+        "share": pytest.approx(450.0 / 1_150.0),
+        "total_return_at_zero": pytest.approx(-0.3),
+    }
+    told = text_of(statistics)
+    assert "450.00 of the final equity (39.1%) stands in B/USDT, without a candle at the end" in told
+    assert "total return -30.0% if worth nothing" in told
+    assert "lost 30.0% if that is worth nothing" in statistics.verdict
+
+
+def test_what_was_sold_before_a_coin_ended_is_no_loss() -> None:
+    """Bought with a fee in the coin and sold to the last digit: nothing stands in the coin that ended."""
+    history = coin(100.0, 100.0, 100.0, 100.0, float("nan"))
+    account = Account(history, fee="0.1", in_coin=True).buy("BTC/USDT", 1, "0.3").sell("BTC/USDT", 2, "0.1")
+    statistics = measured(account.sell("BTC/USDT", 3, "0.17").result())
+    assert (statistics.ended.symbols, statistics.ended.worth, statistics.ended.share) == ((), 0.0, 0.0)
+    assert statistics.ended.total_return_at_zero == pytest.approx(statistics.performance.total_return)
+    assert "without a candle" not in text_of(statistics)
 
 
 def test_a_replay_becomes_a_trial_and_is_judged_among_the_others(tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from backtest.crew import Crew, CrewLost, Seen
+from backtest.forecasts import Forecasts
 from backtest.run import play, rows_needed
 from backtest.trips import deals_of, trips_of
-from backtest.walkforward import Fold, Refit, Walked, fold_figures, folds_of, model_rows, refit, refit_all, walk
+from backtest.walkforward import FIT, Fold, Refit, Walked, fold_figures, folds_of, model_rows, refit, refit_all, walk
 from bot.config import Settings, load
-from bot.core.market import FIELDS, Panel
-from models.train import NAMES
+from bot.core.market import FIELDS, Panel, Side
+from models.train import NAMES, fit
 from tests.making import panel
 from tests.models.markets import market
 
@@ -123,6 +124,43 @@ def test_every_fold_is_traded_by_its_own_model() -> None:
     edge = FOLDS[-1].test_start - FOLDS[0].test_start
     assert np.array_equal(one.result.equity[:edge], other.result.equity[:edge])
     assert not np.array_equal(one.result.equity[edge:], other.result.equity[edge:])
+
+
+def test_every_fold_weighs_costs_with_its_own_gain() -> None:
+    """Where a round trip costs something, the fold whose model gains nothing buys nothing; with the gains changed over,
+    the other one does not."""
+    costly = load(None, EASY | {"strategies.masked-divergence.round_trip_cost": 0.001})
+    folds = FOLDS[:2]
+    edge_ms = int(PANEL.open_ms[folds[1].test_start])
+    bought = []
+    for gains in ((100.0, 0.0), (0.0, 100.0)):
+        made = refit_all(PANEL, folds, "ridge", NEEDED, 1)
+        turns = tuple(replace(one, gain=np.full(COINS, gain)) for one, gain in zip(made, gains, strict=True))
+        orders = walk(costly, PANEL, folds, turns, NEEDED, {}).result.orders
+        bought.append({order.open_ms >= edge_ms for order in orders if order.side is Side.BUY})
+    assert bought == [{False}, {True}]
+
+
+def test_a_fold_has_the_gain_it_was_fitted_with() -> None:
+    """What fitting found on the train part is what the test part is traded with."""
+    fold = FOLDS[0]
+    gain = fit("ridge", PANEL.rows(fold.train_start, fold.train_stop), FIT).model.gain
+    assert gain is not None
+    assert gain.any()
+    assert np.array_equal(refit(Seen(PANEL), Refit("ridge", fold, NEEDED)).gain, gain)
+
+
+def test_gains_of_several_models_need_to_say_whose_a_slice_is() -> None:
+    """One row of gains is every slice's; of two, each slice has one; none known is none."""
+    returns, gains = np.zeros((3, 2)), np.array([[1.0, 2.0], [3.0, 4.0]])
+    told = Forecasts(returns, gains, np.array([0, 1, 1]))
+    assert [list(gain) for row in range(3) if (gain := told.gain_at(row)) is not None] == [[1, 2], [3, 4], [3, 4]]
+    alone = Forecasts(returns, gains[:1]).gain_at(2)
+    assert alone is not None
+    assert alone.tolist() == [1.0, 2.0]
+    assert Forecasts(returns).gain_at(2) is None
+    with pytest.raises(ValueError, match="too many"):
+        Forecasts(returns, gains).gain_at(2)
 
 
 def test_nothing_is_sold_between_folds() -> None:

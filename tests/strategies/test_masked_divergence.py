@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from bot.core.events import Forecast
 from bot.core.market import MINUTE_MS, Floats
 from bot.core.strategy import Portfolio, View
-from bot.core.window import Window
+from bot.core.window import Sight, Window
 from strategies.masked_divergence import MaskedDivergence, Settings, confidence, zscore
 from tests.making import COINS, panel
 
@@ -26,7 +26,9 @@ def view(divergences: Floats, weights: tuple[float, ...] = (0, 0, 0), gain: floa
         1_000.0, 0.0, held, np.where(held > 0, 100, nothing), nothing, np.where(held > 0, 1, 0), np.full(3, 100.0)
     )
     gains = None if gain is None else np.full(3, gain)
-    return View(window, Forecast(window.newest_ms, divergences[-1], gain=gains), np.flatnonzero(held), lambda: owned)
+    return View(
+        Sight(window), Forecast(window.newest_ms, divergences[-1], gain=gains), np.flatnonzero(held), lambda: owned
+    )
 
 
 def history(*last: float) -> Floats:
