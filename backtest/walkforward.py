@@ -29,7 +29,7 @@ from backtest.statistics import Trip
 from bot.config import Settings
 from bot.core.market import Floats, Panel
 from models.baselines import Gaussian
-from models.checkpoint import ARCHITECTURES
+from models.checkpoint import CLOSED_FORMS
 from models.closed_form import ClosedForm
 from models.dataset import TRAIN, VALIDATION
 from models.train import fit
@@ -115,7 +115,7 @@ def refit(seen: Seen, job: Refit) -> Refitted:
     trained = panel.rows(fold.train_start, fold.train_stop)
     fitted = fit(job.model, trained, FIT)
     found = fitted.model
-    build = ARCHITECTURES[found.architecture]
+    build = CLOSED_FORMS[found.architecture]
     model = build(  # as from its folder: it knows what it was fitted on, and no place in time
         found.symbols, found.interval_ms, found.fitted_ms, found.settings(), found.tensors()
     )

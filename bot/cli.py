@@ -145,6 +145,41 @@ def gaussian(candles: Path, out: Path, coverage: float, as_json: bool) -> None:
     say(train_model("gaussian", candles, out, coverage), as_json)
 
 
+@train.command(cls=Verb)
+@click.option("--candles", required=True, type=click.Path(path_type=Path), help="A candle folder.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The model folder to write.")
+@click.option("--preset", default="coin-query", show_default=True, help="The network's kind and size.")
+@click.option("--steps", type=click.IntRange(1, 10_000_000), default=2_000, show_default=True, help="Of the optimiser.")
+@click.option("--batch", type=click.IntRange(1, 1 << 20), default=64, show_default=True, help="Slices a step.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of weights and draws.")
+@click.option("--device", default="auto", show_default=True, help="auto is the GPU where there is one; else cpu, cuda.")
+@click.option(
+    "--coverage", type=Positive(1.0), default=0.9, show_default=True, help="Coins with candles in at least this share."
+)
+@as_json
+def masked(
+    candles: Path,
+    out: Path,
+    preset: str,
+    steps: int,
+    batch: int,
+    seed: int,
+    device: str,
+    coverage: float,
+    as_json: bool,
+) -> None:
+    """A network that infers hidden coins and corrects the Gaussian; the same command goes on after a kill.
+
+    What it writes on the way is in OUT.training: checkpoints, training.jsonl, TensorBoard. Under torchrun several
+    processes train together.
+
+    Example: lacuna train masked --candles ../candles --out models/my-masked --steps 2000
+    """
+    from bot.training import train_masked
+
+    say(train_masked(candles, out, coverage, preset, steps, batch, seed, device), as_json)
+
+
 @main.command(cls=Verb)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--candles", required=True, type=click.Path(path_type=Path), help="A candle folder.")

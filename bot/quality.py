@@ -26,7 +26,7 @@ img { display: block; width: 100%; background: #fff; border-radius: 4px; padding
 """
 CAPTIONS = {
     "scatter": "Inferred and actual returns of the same slice, evenly drawn from all that were scored.",
-    "calibration": "Left, lag 0: where the line is steeper than the dashes the model infers too little. Right: what the"
+    "calibration": "Above, lag 0: where the line is steeper than the dashes the model infers too little. Below: what the"
     " gain fitted on the train range expects of the next slice, and what came.",
     "coins": "Every coin's correlation, the best inferred first; the upper bars are inference, the lower ones prediction.",
     "decay": "Mean over coins of the correlation of inferred − actual with the return over the slices ahead; bars are one"
@@ -96,8 +96,8 @@ def page(found: Evaluation, pictures: dict[str, bytes]) -> str:
     parts = (
         _models(found),
         _picture("scatter", pictures, wide=False),
+        _picture("calibration", pictures, wide=False),
         _horizons(found),
-        _picture("calibration", pictures),
         _picture("decay", pictures),
         _events(found.event_study),
         _picture("coins", pictures),
@@ -163,7 +163,7 @@ def _horizons(found: Evaluation) -> str:
         " its standard error over days. Market-relative: less the equal-weight mean of all coins' returns. Above zero, coins"
         " that lag catch up."
     )
-    return _section("Does the divergence predict", _table("horizons", heads, rows), note, wide=False)
+    return _section("Does the divergence predict", _table("horizons", heads, rows), note)
 
 
 def _with_error(found: Summary, error: float | None) -> str:
@@ -245,9 +245,8 @@ def _comparison(found: Comparison) -> str:
     return _section(f"{found.symbol}, slice by slice", _table("rows", ROW_HEADS, rows, tall=True), note)
 
 
-def _section(title: str, content: str, note: str, wide: bool = True) -> str:
-    kind = ' class="wide"' if wide else ""
-    return f'<section{kind}><h2>{text(title)}</h2>{content}<p class="note">{text(note)}</p></section>'
+def _section(title: str, content: str, note: str) -> str:
+    return f'<section class="wide"><h2>{text(title)}</h2>{content}<p class="note">{text(note)}</p></section>'
 
 
 def _picture(name: str, pictures: dict[str, bytes], wide: bool = True) -> str:

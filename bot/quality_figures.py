@@ -68,11 +68,11 @@ def _coins(found: Evaluation) -> Figure:
 
 def _calibration(found: Evaluation) -> Figure:
     """Mean actual over mean inferred; and mean next return over the one that the gain expects."""
-    figure = Figure(figsize=(12.4, 4.6), dpi=DPI, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _binned(left, found.calibration, PER_CENT, ("mean inferred return, %", "mean actual return, %"))
+    figure = Figure(figsize=(6.2, 5.2), dpi=DPI, layout="constrained")
+    upper, lower = figure.subplots(2, 1)
+    _binned(upper, found.calibration, PER_CENT, ("mean inferred return, %", "actual, %"))
     expected = "expected next return (gain × divergence), bp"
-    _binned(right, found.gain_calibration, 1e4, (expected, "mean next return, bp"))
+    _binned(lower, found.gain_calibration, 1e4, (expected, "next return, bp"))
     return figure
 
 

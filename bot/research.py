@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from bot.config import BadConfiguration
-from bot.core.market import BadSymbol, pair
+from bot.core.market import BadSymbol, Panel, pair
 from bot.edge.candles import BadCandles, covered, load_panel
 from models.checkpoint import load
 from models.evaluate import evaluate
@@ -17,13 +17,18 @@ from models.train import train
 
 def train_model(name: str, candles: Path, out: Path, coverage: float) -> dict[str, Any]:
     """Fits a model on the first 70 % of a candle folder, for the coins with enough candles, and saves it."""
+    return dict(msgspec.to_builtins(train(name, enough_coins(candles, coverage), out)))
+
+
+def enough_coins(candles: Path, coverage: float) -> Panel:
+    """The coins of a candle folder with candles in at least this share of the slices. BadCandles under two."""
     panel = load_panel(candles)
     symbols = covered(panel, coverage)
     if len(symbols) < 2:
         raise BadCandles(
             f"{candles}: {len(symbols)} coins have candles in {coverage:.0%} of the slices: lower --coverage"
         )
-    return dict(msgspec.to_builtins(train(name, panel.of(symbols), out)))
+    return panel.of(symbols)
 
 
 def evaluate_model(

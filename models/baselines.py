@@ -208,6 +208,11 @@ class Gaussian(ClosedForm):
         self._last_x = np.zeros(entries - coins)
         self._last_known = np.zeros(entries - coins, dtype=np.bool_)
 
+    @property
+    def trailing_hours(self) -> float:
+        """How long a memory the trailing deviation has."""
+        return self._s.trailing_hours
+
     def settings(self) -> dict[str, Any]:
         return dict(msgspec.to_builtins(self._s))
 

@@ -15,6 +15,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 Tensors = Mapping[str, NDArray[Any]]
 Loader = Callable[[tuple[str, ...], int, int, Mapping[str, Any], Tensors], Model]
-ARCHITECTURES: dict[str, Loader] = {"market": Market.load, "ridge": Ridge.load, "gaussian": Gaussian.load}
+CLOSED_FORMS: dict[str, Loader] = {"market": Market.load, "ridge": Ridge.load, "gaussian": Gaussian.load}
+NETWORKS = ("coin-query",)
+ARCHITECTURES = (*CLOSED_FORMS, *NETWORKS)
 
 
 class Card(Struct, frozen=True):
@@ -50,6 +53,7 @@ class Card(Struct, frozen=True):
     stop_ms: int
     slices: int
     metrics: dict[str, float | None] = {}
+    limits: str = ""
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,6 +69,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     data: dict[str, int]
     metrics: dict[str, float | None]
     weights_sha256: str
+    limits: str = ""
 
 
 def save(model: Model, folder: Path, card: Card) -> Config:
@@ -84,6 +89,7 @@ def save(model: Model, folder: Path, card: Card) -> Config:
         {"start_ms": card.start_ms, "stop_ms": card.stop_ms, "slices": card.slices},
         card.metrics,
         hashlib.sha256(weights).hexdigest(),
+        card.limits,
     )
     text = json.dumps(msgspec.to_builtins(config), indent=1, sort_keys=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +107,10 @@ def save(model: Model, folder: Path, card: Card) -> Config:
 
 
 def load(folder: Path, device: str = "auto") -> Model:
-    """The model of a folder. BadModel says what is wrong. The closed forms run on the CPU whatever the device."""
+    """The model of a folder. BadModel says what is wrong. The closed forms run on the CPU whatever the device.
+
+    `device` "auto" is the GPU where there is one.
+    """
     config, weights = _read(folder)
     if config.architecture not in ARCHITECTURES:
         near = difflib.get_close_matches(config.architecture, ARCHITECTURES, n=1)
@@ -113,10 +122,22 @@ def load(folder: Path, device: str = "auto") -> Model:
     except (SafetensorError, ValueError, KeyError, TypeError) as why:
         raise BadModel(f"{folder / WEIGHTS} is no safetensors file: {why}") from why
     try:
-        build = ARCHITECTURES[config.architecture]
-        return build(config.symbols, config.interval_ms, config.fitted_ms, config.settings, tensors)
+        return _loader(config.architecture, device)(
+            config.symbols, config.interval_ms, config.fitted_ms, config.settings, tensors
+        )
     except (BadModel, np.linalg.LinAlgError) as why:
         raise BadModel(f"{folder}: {why}") from why
+
+
+def _loader(architecture: str, device: str) -> Loader:
+    """What makes a model of this architecture. BadModel where a network needs PyTorch and there is none."""
+    if architecture in CLOSED_FORMS:
+        return CLOSED_FORMS[architecture]
+    try:
+        from models import network, processes  # torch takes a second
+    except ImportError as why:
+        raise BadModel(f"{architecture} is a network and needs PyTorch: pip install 'lacuna-trader[torch]'") from why
+    return partial(network.load, architecture, device=processes.alone(device).device)
 
 
 def digest(folder: Path) -> str:
@@ -190,6 +211,7 @@ def _readme(config: Config) -> str:
         f"Fitted on {config.data['slices']} slices, opens {config.data['start_ms']} to {config.data['stop_ms']}"
         " (ms, UTC). What it says about those is no test of it.\n\n"
         f"Settings: `{json.dumps(config.settings, sort_keys=True)}`\n\n{scores or 'No scores.'}\n\n"
+        f"{config.limits}{bool(config.limits) * chr(10) * 2}"
         f"Coins: {', '.join(config.symbols)}\n"
     )
 

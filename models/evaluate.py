@@ -1,16 +1,17 @@
 """How well a model infers hidden coins (lag 0) and whether that predicts (lag 1), beside the closed forms.
 
-Every coin is inferred as if it alone were hidden, at every slice of the last 15 % of the panel. Market, ridge and
-Gaussian are fitted on the panel's first 70 %. Models that keep a state go on learning from slices as they come, so
-nothing scored has been seen by what scores it.
+Every coin is inferred as if it alone were hidden, at every slice of the last 15 % of the panel. The closed forms are
+fitted on the panel's first 70 %. Models that keep a state go on learning from slices as they come, so nothing scored
+has been seen by what scores it.
 
+Rows             one set for all: a coin counts in a slice where it is real and every model infers it
 lag 0            correlation of the inferred with the actual return of the same slice
 lag 1            of the inferred return with the actual return of the next slice
 divergence_next  of (inferred - actual) with the actual return of the next slice
-Classes          strong above 0.1 in size, weak above 0.05, none below or where there is no correlation
 """
 
 import copy
+import difflib
 import time
 from typing import Any
 
@@ -18,14 +19,18 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from bot.core.market import Floats, Mask, Panel
-from models.dataset import TRAIN, Returns, returns_in, split
-from models.model import Model
-from models.scores import correlations, explained
-from models.train import NAMES, fit
+from bot.core.market import Floats, Integers, Panel
+from models.calibration import Bin, calibrate
+from models.comparison import Comparison, compare
+from models.dataset import returns_in, split
+from models.edge import Event, Forward, Horizon, event_study, forwards, horizons
+from models.model import BadModel, Model
+from models.scores import Strength, Summary, correlations, explained, strength, summary
+from models.train import BASELINES, fit_baseline
 
-STRONG, WEAK = 0.1, 0.05
 TEST_MIN = 4
+SAMPLE = 4_000
+COMPARED = "BTC/USDT"
 
 
 class CannotScore(ValueError):
@@ -34,87 +39,108 @@ class CannotScore(ValueError):
     exit_code = 1
 
 
-class Summary(Struct, frozen=True):
-    """Correlations over coins. None where no coin has one."""
-
-    mean: float | None
-    median: float | None
-    min: float | None
-    max: float | None
-    strong: int
-    weak: int
-    none: int
-
-
 class Scores(Struct, frozen=True):
-    """One model's three correlations, and the mean over coins of the error saved against inferring zero."""
+    """One model's correlations, `r2` the mean over coins of the error saved against inferring zero.
+
+    `inferred` is the share of real returns it inferred at all, before rows were made one set for all models.
+    """
 
     lag0: Summary
     lag1: Summary
     divergence_next: Summary
     r2: float | None
+    inferred: float
+    horizons: tuple[Horizon, ...]
+    event_study: tuple[Event, ...]
 
 
 class Coin(Struct, frozen=True):
-    """One coin's correlations over `points` slices; None where undefined."""
+    """One coin over `points` slices: correlations with their classes, mean returns; None where undefined."""
 
     symbol: str
     points: int
     lag0: float | None
+    lag0_class: Strength
     lag1: float | None
+    lag1_class: Strength
     divergence_next: float | None
+    mean_inferred: float | None
+    mean_actual: float | None
+    mean_divergence: float | None
+    gain: float | None
 
 
-class Evaluation(Struct, frozen=True):
-    """What `evaluate` found; `steps` slices from `start_ms` to `stop_ms` were scored."""
+class Evaluation(Scores, frozen=True, eq=False, kw_only=True):
+    """What `evaluate` found: the model's own scores and all else; `steps` slices from `start_ms` to `stop_ms` counted.
+
+    `calibration` is of inferred with actual returns, `gain_calibration` of gain x divergence with the next return; the
+    latter is empty for a model without a gain. `sample` [K, 2]: inferred and actual returns, evenly spaced.
+    """
 
     architecture: str
     coins: int
     steps: int
+    interval_ms: int
     start_ms: int
     stop_ms: int
-    lag0: Summary
-    lag1: Summary
-    divergence_next: Summary
-    r2: float | None
     baselines: dict[str, Scores]
     per_coin: tuple[Coin, ...]
+    comparison: Comparison
+    calibration: tuple[Bin, ...]
+    gain_calibration: tuple[Bin, ...]
+    sample: Floats
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return dict(msgspec.to_builtins(self))
+        """Plain values, ready for JSON; without the sample."""
+        named = {name: getattr(self, name) for name in self.__struct_fields__ if name != "sample"}
+        return dict(msgspec.to_builtins(named))
 
 
-def evaluate(model: Model, panel: Panel) -> Evaluation:
-    """Scores a freshly loaded model on the last 15 % of the panel. It is left as it was.
+class Rows(Struct, frozen=True, eq=False):
+    """What models are scored on: actual returns [T, N], NaN where not real, and what came after them."""
 
-    CannotScore when it was fitted on any of that, or the panel lacks coins, length, or the model's interval.
+    open_ms: Integers
+    actual: Floats
+    ahead: tuple[Forward, ...]
+
+
+def evaluate(model: Model, panel: Panel, steps: int | None = None, coin: str | None = None) -> Evaluation:
+    """Scores a freshly loaded model on the last 15 % of the panel, or on `steps` of it, evenly spaced. It is left as it was.
+
+    CannotScore when it was fitted on any of that, or the panel lacks coins, length, or the model's interval. BadModel
+    for a `coin` to compare that is none of the model's.
     """
     began = time.perf_counter()
     panel = _suited(model, panel)
-    parts = split(panel)
-    returns = _test_returns(panel)
-    inferred = _infer_test(model, panel)
-    found = _correlations(inferred, returns)
-    scores = _scores(inferred, returns, found)
-    baselines = {name: _baseline(name, panel, returns) for name in NAMES}
-    points = (returns.real & np.isfinite(inferred)).sum(axis=0)
-    rows = zip(model.symbols, points, *found, strict=True)
-    per_coin = tuple(Coin(symbol, int(count), *(_maybe(value) for value in values)) for symbol, count, *values in rows)
+    compared = model.symbols.index(_compared(model, coin))
+    test = split(panel).test
+    inferred = {"": _infer_test(model, panel)}
+    inferred |= {name: _infer_test(fit_baseline(name, panel), panel) for name in BASELINES}
+    actual = _actual(panel, len(test))
+    comparison = compare(model.symbols[compared], test.open_ms, inferred[""][:, compared], actual[:, compared])
+    at = _evenly(len(test), steps)
+    ahead = tuple(Forward(one.steps, one.raw[at], one.relative[at]) for one in forwards(test))
+    shares = {name: _share(found[at], actual[at]) for name, found in inferred.items()}
+    known = np.isfinite(actual) & np.logical_and.reduce([np.isfinite(found) for found in inferred.values()])
+    rows = Rows(test.open_ms[at], np.where(known, actual, np.nan)[at], ahead)
+    scores = {name: _scores(found[at], rows, shares[name]) for name, found in inferred.items()}
+    mine, gain = inferred[""][at], model.infer().gain
     return Evaluation(
-        model.architecture,
-        len(panel.symbols),
-        len(parts.test),
-        int(parts.test.open_ms[0]),
-        int(parts.test.open_ms[-1]),
-        scores.lag0,
-        scores.lag1,
-        scores.divergence_next,
-        scores.r2,
-        baselines,
-        per_coin,
-        time.perf_counter() - began,
+        architecture=model.architecture,
+        coins=len(panel.symbols),
+        steps=len(at),
+        interval_ms=panel.interval_ms,
+        start_ms=int(rows.open_ms[0]),
+        stop_ms=int(rows.open_ms[-1]),
+        **msgspec.structs.asdict(scores.pop("")),
+        baselines=scores,
+        per_coin=_per_coin(model.symbols, mine, rows, gain),
+        comparison=comparison,
+        calibration=calibrate(mine, rows.actual),
+        gain_calibration=() if gain is None else calibrate(gain * (mine - rows.actual), ahead[0].raw),
+        sample=_sample(mine, rows.actual),
+        seconds=time.perf_counter() - began,
     )
 
 
@@ -138,6 +164,17 @@ def _suited(model: Model, panel: Panel) -> Panel:
     return panel.of(model.symbols)
 
 
+def _compared(model: Model, coin: str | None) -> str:
+    """The coin to compare slice by slice: the one named, else COMPARED, else the model's first."""
+    if coin is None:
+        return COMPARED if COMPARED in model.symbols else model.symbols[0]
+    if coin not in model.symbols:
+        near = difflib.get_close_matches(coin, model.symbols, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(model.symbols[:5])}, ..."
+        raise BadModel(f"the model infers no {coin}: {hint}")
+    return coin
+
+
 def _infer_test(model: Model, panel: Panel) -> Floats:
     """The inferred returns of the test slices; the model first catches up with what lies before them."""
     start = int(np.searchsorted(panel.open_ms, model.fitted_ms, side="right"))
@@ -145,43 +182,82 @@ def _infer_test(model: Model, panel: Panel) -> Floats:
     return copy.deepcopy(model).infer_panel(panel.rows(start, len(panel)))[-test:]
 
 
-def _test_returns(panel: Panel) -> Returns:
+def _actual(panel: Panel, test: int) -> Floats:
+    """The returns of the last `test` slices, NaN where not real."""
     returns = returns_in(panel)
-    return returns.rows(len(panel) - len(split(panel).test), len(panel))
+    actual: Floats = np.where(returns.real, returns.values, np.nan)[-test:]
+    return actual
 
 
-def _baseline(name: str, panel: Panel, returns: Returns) -> Scores:
-    inferred = _infer_test(fit(name, panel, TRAIN).model, panel)
-    return _scores(inferred, returns, _correlations(inferred, returns))
+def _evenly(count: int, wanted: int | None) -> Integers:
+    """`wanted` of `count` positions, evenly spaced from the first to the last; all where that is no fewer."""
+    chosen = count if wanted is None else min(wanted, count)
+    return np.linspace(0, count - 1, chosen).round().astype(np.int64)
 
 
-def _correlations(inferred: Floats, returns: Returns) -> tuple[Floats, Floats, Floats]:
-    """Lag 0, lag 1 and divergence with the next return, each [N]. Only coins present in a slice count in it."""
-    actual, real = returns.values, returns.real
-    next_real: Mask = real[:-1] & real[1:] & returns.follows[1:, None]
-    return (
-        correlations(inferred, actual, real),
-        correlations(inferred[:-1], actual[1:], next_real),
-        correlations((inferred - actual)[:-1], actual[1:], next_real),
+def _share(inferred: Floats, actual: Floats) -> float:
+    real = np.isfinite(actual)
+    return float((real & np.isfinite(inferred)).sum() / max(int(real.sum()), 1))
+
+
+def _scores(inferred: Floats, rows: Rows, share: float) -> Scores:
+    divergence = inferred - rows.actual  # NaN on rows that do not count
+    lag0, lag1, after = (summary(one) for one in _correlations(inferred, rows))
+    saved = explained(inferred, rows.actual, np.isfinite(rows.actual))
+    saved = saved[np.isfinite(saved)]
+    return Scores(
+        lag0,
+        lag1,
+        after,
+        float(saved.mean()) if len(saved) else None,
+        share,
+        horizons(divergence, rows.ahead, rows.open_ms),
+        event_study(divergence, rows.ahead, rows.open_ms),
     )
 
 
-def _scores(inferred: Floats, returns: Returns, found: tuple[Floats, Floats, Floats]) -> Scores:
-    saved = explained(inferred, returns.values, returns.real)
-    saved = saved[np.isfinite(saved)]
-    lag0, lag1, divergence = (summary(one) for one in found)
-    return Scores(lag0, lag1, divergence, float(saved.mean()) if len(saved) else None)
+def _correlations(inferred: Floats, rows: Rows) -> tuple[Floats, Floats, Floats]:
+    """Lag 0, lag 1 and divergence with the next return, each [N]."""
+    known, after = np.isfinite(rows.actual), rows.ahead[0].raw
+    return (
+        correlations(inferred, rows.actual, known),
+        correlations(inferred, after, known),
+        correlations(inferred - rows.actual, after, known),
+    )
 
 
-def summary(found: Floats) -> Summary:
-    """Correlations [N] in seven numbers."""
-    size = np.abs(np.where(np.isfinite(found), found, 0.0))
-    strong, weak = int((size > STRONG).sum()), int(((size > WEAK) & (size <= STRONG)).sum())
-    defined = found[np.isfinite(found)]
-    if not len(defined):
-        return Summary(None, None, None, None, strong, weak, len(found) - strong - weak)
-    mean, median, least, most = (float(read(defined)) for read in (np.mean, np.median, np.min, np.max))
-    return Summary(mean, median, least, most, strong, weak, len(found) - strong - weak)
+def _per_coin(symbols: tuple[str, ...], inferred: Floats, rows: Rows, gain: Floats | None) -> tuple[Coin, ...]:
+    known = np.isfinite(inferred) & np.isfinite(rows.actual)
+    points = known.sum(axis=0)
+    lag0, lag1, after = _correlations(inferred, rows)
+    mean_inferred, mean_actual, mean_divergence = (
+        np.where(known, values, 0.0).sum(axis=0) / np.where(points, points, np.nan)
+        for values in (inferred, rows.actual, inferred - rows.actual)
+    )
+    gains = np.full(len(symbols), np.nan) if gain is None else gain
+    return tuple(
+        Coin(
+            symbol=symbol,
+            points=int(points[at]),
+            lag0=_maybe(lag0[at]),
+            lag0_class=strength(float(lag0[at])),
+            lag1=_maybe(lag1[at]),
+            lag1_class=strength(float(lag1[at])),
+            divergence_next=_maybe(after[at]),
+            mean_inferred=_maybe(mean_inferred[at]),
+            mean_actual=_maybe(mean_actual[at]),
+            mean_divergence=_maybe(mean_divergence[at]),
+            gain=_maybe(gains[at]),
+        )
+        for at, symbol in enumerate(symbols)
+    )
+
+
+def _sample(inferred: Floats, actual: Floats) -> Floats:
+    """Pairs [K, 2] of at most SAMPLE entries, evenly spaced over slices and coins."""
+    known = np.isfinite(inferred) & np.isfinite(actual)
+    pairs: Floats = np.stack((inferred[known], actual[known]), axis=1)
+    return pairs[_evenly(len(pairs), SAMPLE)]
 
 
 def _maybe(value: float) -> float | None:

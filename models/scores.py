@@ -1,8 +1,27 @@
 """Per-coin scores of inferred returns against actual ones. Shapes [T, N]; NaN and what is not `usable` is left out."""
 
+from typing import Literal
+
 import numpy as np
+from msgspec import Struct
 
 from bot.core.market import Floats, Mask
+
+STRONG, WEAK = 0.1, 0.05
+
+Strength = Literal["strong", "weak", "none"]
+
+
+class Summary(Struct, frozen=True):
+    """Correlations over coins, and how many are of each strength. None where no coin has one."""
+
+    mean: float | None
+    median: float | None
+    min: float | None
+    max: float | None
+    strong: int
+    weak: int
+    none: int
 
 
 def correlations(inferred: Floats, actual: Floats, usable: Mask) -> Floats:
@@ -35,3 +54,21 @@ def explained(inferred: Floats, actual: Floats, usable: Mask) -> Floats:
     total = (moved * moved).sum(axis=0)
     found: Floats = np.where(total > 0, 1.0 - (missed * missed).sum(axis=0) / np.where(total > 0, total, 1.0), np.nan)
     return found
+
+
+def strength(correlation: float) -> Strength:
+    """Strong above 0.1 in size, weak above 0.05, none below or where there is no correlation."""
+    if abs(correlation) > STRONG:
+        return "strong"
+    return "weak" if abs(correlation) > WEAK else "none"
+
+
+def summary(found: Floats) -> Summary:
+    """Correlations [N] in seven numbers."""
+    strengths = [strength(float(one)) for one in found]
+    counts = [strengths.count(kind) for kind in ("strong", "weak", "none")]
+    defined = found[np.isfinite(found)]
+    if not len(defined):
+        return Summary(None, None, None, None, *counts)
+    mean, median, least, most = (float(read(defined)) for read in (np.mean, np.median, np.min, np.max))
+    return Summary(mean, median, least, most, *counts)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import click
+import pytest
 
 from bot.cli import main
 from bot.config import Settings
@@ -53,9 +54,15 @@ def test_every_fault_of_the_feed_the_process_and_time_is_documented_with_its_tes
             assert re.search(rf"\b{fault}\b", text) or any(low <= number <= high for low, high in spans), (fault, name)
 
 
-def test_files_the_architecture_names_exist() -> None:
-    """ARCHITECTURE.md's map of the core is the folder's."""
+@pytest.mark.parametrize(
+    ("folder", "begins", "ends"),
+    [
+        ("bot/core", "## What is where in the core", "## What is where among the models"),
+        ("models", "## What is where among the models", "## What holds everywhere"),
+    ],
+)
+def test_files_the_architecture_names_exist(folder: str, begins: str, ends: str) -> None:
+    """ARCHITECTURE.md's maps are the folders'."""
     text = (ROOT / "ARCHITECTURE.md").read_text()
-    core = text[text.index("## What is where in the core") : text.index("## What holds everywhere")]
-    named = set(re.findall(r"`(\w+\.py)`", core))
-    assert named == {path.name for path in (ROOT / "bot/core").glob("*.py")} - {"__init__.py"}
+    named = set(re.findall(r"(?<![\w/])(\w+\.py)\b", text[text.index(begins) : text.index(ends)]))
+    assert named == {path.name for path in (ROOT / folder).glob("*.py")} - {"__init__.py"}

@@ -9,10 +9,11 @@ import pytest
 from bot.core.market import MINUTE_MS, Floats, Panel
 from models.checkpoint import load
 from models.dataset import split
-from models.evaluate import CannotScore, evaluate, summary
+from models.evaluate import CannotScore, evaluate
+from models.gain import fit_gain
 from models.model import BadModel
-from models.scores import correlations, explained
-from models.train import fit, fit_gain, train
+from models.scores import correlations, explained, summary
+from models.train import fit, train
 from tests.models.markets import market, names, panel_of
 
 PANEL = market(3_000, 5, seed=21, absent=0.02)
@@ -47,8 +48,8 @@ def test_lags_are_chosen_on_validation() -> None:
     """Where coins trail the market by a minute the lag is taken; both scores are told."""
     fitted = fit("gaussian", lagging(0.4))
     assert fitted.model.settings()["lags"] == 1
-    assert fitted.tried["lags1"] is not None and fitted.tried["lags0"] is not None
-    assert fitted.validation == fitted.tried["lags1"] > fitted.tried["lags0"] + 0.02
+    assert fitted.tried["gaussian_lag1"] is not None and fitted.tried["gaussian"] is not None
+    assert fitted.validation == fitted.tried["gaussian_lag1"] > fitted.tried["gaussian"] + 0.02
 
 
 def test_the_gain_is_what_lagging_coins_make_up() -> None:

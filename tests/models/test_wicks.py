@@ -62,7 +62,7 @@ def test_they_are_used_where_they_help() -> None:
     """In a market that bounces between bid and ask the validation split chooses them; the gain is not small."""
     fitted = fit("gaussian", bouncing(6_000, 4))
     assert fitted.model.settings()["wicks"]
-    assert fitted.tried["wicks"] > (fitted.tried["lags1"] or 1.0) + 0.03  # type: ignore[operator]
+    assert fitted.tried["gaussian_wicks"] > (fitted.tried["gaussian_lag1"] or 1.0) + 0.03  # type: ignore[operator]
 
 
 def test_a_hidden_coins_newest_candle_tells_nothing_about_itself() -> None:

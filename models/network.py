@@ -1,0 +1,208 @@
+"""A network as a model: slices in, in order; each coin's inferred return out. One wrapper for every architecture.
+
+State   the stream's (the Gaussian's scales, correlations, volumes) and the inputs of the last slices a window holds.
+Bits    rows are computed in batches of one size, filled up with copies, so that on a CPU a slice alone gets the same
+        bits as in a whole panel: a backtest infers what the bot does live.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from msgspec import Struct
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bot.core.market import Floats, Panel
+from models.baselines import Gaussian, GaussianSettings
+from models.closed_form import taken_gain
+from models.coin_query import FEATURES, CoinQuery
+from models.coin_query import Config as CoinQueryConfig
+from models.inputs import Inputs, Stream
+from models.model import Arrays, BadModel, Inferred, taken
+from models.table import Table
+
+ROWS = 8  # a batch; a slice alone costs as much, so it is small
+
+
+class Architecture(Struct, frozen=True):
+    """How a network of one kind is made and asked: `window` slices in, the newest slice's inference [B, N] out."""
+
+    config: type[Struct]
+    build: Callable[[Any, int], nn.Module]
+    infer: Callable[[nn.Module, Any, Table, Tensor], Tensor]
+
+
+def _ask(module: nn.Module, config: CoinQueryConfig, table: Table, rows_B: Tensor) -> Tensor:
+    inferred_BN: Tensor = module(*table.windows(rows_B, config.window))
+    return inferred_BN
+
+
+NETWORKS = {"coin-query": Architecture(CoinQueryConfig, lambda config, coins: CoinQuery(config), _ask)}
+
+
+class Network:
+    """A `Model` whose inference is a network's."""
+
+    def __init__(
+        self,
+        architecture: str,
+        config: Any,
+        module: nn.Module,
+        stream: Stream,
+        gain: Floats | None = None,
+        fitted_ms: int = 0,
+        device: torch.device | None = None,
+    ) -> None:
+        self.architecture = architecture
+        self.config = config
+        self.gain = gain
+        self.fitted_ms = fitted_ms
+        self.device = device or torch.device("cpu")
+        self.module = module.to(self.device).eval()
+        self._stream = stream
+        self._recent: Inputs | None = None
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return self._stream.gaussian.symbols
+
+    @property
+    def interval_ms(self) -> int:
+        return self._stream.gaussian.interval_ms
+
+    @property
+    def warmup(self) -> int:
+        """The Gaussian's scales need hours, the window some slices."""
+        return self._stream.gaussian.warmup + int(self.config.window)
+
+    def observe(self, panel: Panel) -> None:
+        """Absorbs the next slices; those not newer than the newest seen are ignored."""
+        self._absorb(panel)
+
+    def _absorb(self, panel: Panel) -> tuple[Inputs, int]:
+        """The inputs of the last slices and the new ones, and how many of them are not new."""
+        fresh = self._stream.absorb(panel)
+        both = fresh if self._recent is None else _joined(self._recent, fresh)
+        self._recent = _last(both, self.config.window)
+        return both, len(both) - len(fresh)
+
+    def infer(self) -> Inferred:
+        """The answer for the newest slice seen."""
+        if self._recent is None or not len(self._recent):
+            return Inferred(0, np.full(len(self.symbols), np.nan), None, self.gain)
+        inferred = self.infer_rows(self._recent, len(self._recent) - 1)
+        return Inferred(int(self._recent.open_ms[-1]), inferred[-1], None, self.gain)
+
+    def infer_panel(self, panel: Panel) -> Floats:
+        """The inferred returns [T, N] that observing slice by slice would give; changes nothing here."""
+        at_work = copy.copy(self)
+        at_work._stream = copy.deepcopy(self._stream)
+        both, before = at_work._absorb(panel)
+        found = np.full((len(panel), len(self.symbols)), np.nan)
+        fresh = len(both) - before
+        if fresh:
+            found[len(panel) - fresh :] = self.infer_rows(both, before)
+        return found
+
+    @torch.inference_mode()
+    def infer_rows(self, inputs: Inputs, first: int) -> Floats:
+        """Raw returns [T - first, N] of the rows from `first` on; NaN where a coin is not known or nothing was learned."""
+        table = Table(inputs, self.device)
+        infer = NETWORKS[self.architecture].infer
+        rows = torch.arange(first, len(inputs), device=self.device)
+        parts = []
+        for rows_B in (rows[at : at + ROWS] for at in range(0, len(rows), ROWS)):
+            full_B = torch.cat((rows_B, rows_B[-1:].expand(ROWS - len(rows_B))))
+            parts.append(infer(self.module, self.config, table, full_B)[: len(rows_B)].cpu().numpy())
+        scaled = np.concatenate(parts).astype(np.float64)
+        usable = inputs.known[first:] & (inputs.base[first:] != 0.0)
+        found: Floats = np.where(usable, scaled * inputs.scale[first:], np.nan)
+        return found
+
+    def state(self) -> Arrays:
+        """The running state, to go on from after a restart."""
+        recent = (
+            {} if self._recent is None else {f"recent.{name}": array for name, array in _arrays(self._recent).items()}
+        )
+        return self._stream.state() | {name: np.ascontiguousarray(array) for name, array in recent.items()}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Takes a running state back. BadModel when it is of another shape; then nothing is changed."""
+        recent = _taken_inputs(state, len(self.symbols))
+        self._stream.restore(state)
+        self._recent = recent
+
+    def settings(self) -> dict[str, Any]:
+        """The hyperparameters."""
+        return {"network": msgspec.to_builtins(self.config), "gaussian": self._stream.gaussian.settings()}
+
+    def tensors(self) -> Arrays:
+        """What fitting found."""
+        gain = {} if self.gain is None else {"gain": self.gain.copy()}
+        weights = {f"network.{name}": one.detach().cpu().numpy() for name, one in self.module.state_dict().items()}
+        return gain | self._stream.tensors() | weights
+
+    def of(self, panel: Panel, gain: Floats | None) -> "Network":
+        """The same network for another universe, whose Gaussian learns from this panel. Its weights are of no coin."""
+        settings = msgspec.convert(self._stream.gaussian.settings(), GaussianSettings)
+        stream = Stream(Gaussian(panel.symbols, panel.interval_ms, settings))
+        made = Network(self.architecture, self.config, self.module, stream, gain, int(panel.open_ms[-1]), self.device)
+        made.observe(panel)
+        return made
+
+
+def load(
+    architecture: str,
+    symbols: tuple[str, ...],
+    interval_ms: int,
+    fitted_ms: int,
+    settings: Mapping[str, Any],
+    tensors: Mapping[str, NDArray[Any]],
+    device: torch.device,
+) -> Network:
+    """The network of a folder. BadModel when its arrays are not those of its settings."""
+    kind = NETWORKS[architecture]
+    try:
+        config = msgspec.convert(settings.get("network", {}), kind.config)
+    except msgspec.ValidationError as why:
+        raise BadModel(f"settings: {why}") from why
+    stream = Stream.load(symbols, interval_ms, fitted_ms, settings.get("gaussian", {}), tensors)
+    module = kind.build(config, len(symbols))
+    weights = {}
+    for name, parameter in module.state_dict().items():
+        found = taken(tensors, f"network.{name}", tuple(parameter.shape))
+        weights[name] = torch.from_numpy(found).to(parameter.dtype)
+    module.load_state_dict(weights)
+    return Network(architecture, config, module, stream, taken_gain(tensors, len(symbols)), fitted_ms, device)
+
+
+def _arrays(inputs: Inputs) -> dict[str, NDArray[Any]]:
+    return {name: getattr(inputs, name) for name in Inputs.__struct_fields__}
+
+
+def _joined(before: Inputs, after: Inputs) -> Inputs:
+    return Inputs(
+        *(np.concatenate(pair) for pair in zip(_arrays(before).values(), _arrays(after).values(), strict=True))
+    )
+
+
+def _last(inputs: Inputs, rows: int) -> Inputs:
+    return Inputs(*(array[-rows:].copy() for array in _arrays(inputs).values()))
+
+
+def _taken_inputs(state: Mapping[str, NDArray[Any]], coins: int) -> Inputs | None:
+    """What `state` kept of the last slices. BadModel when it does not fit."""
+    found = {name: state.get(f"recent.{name}") for name in Inputs.__struct_fields__}
+    if found["open_ms"] is None:
+        return None
+    rows = (len(found["open_ms"]),)
+    shapes = {"open_ms": rows, "follows": rows, "candles": (*rows, coins, FEATURES)}
+    for name, array in found.items():
+        shape = shapes.get(name, (*rows, coins))
+        if array is None or array.shape != shape:
+            raise BadModel(f"the state's {name} does not fit {coins} symbols: it is another model's state")
+    return Inputs(**{name: np.array(array) for name, array in found.items()})

@@ -1,0 +1,136 @@
+"""Training a network of hidden coins: candles in, a model folder out.
+
+Splits  by time: the first 70 % teach, the next 15 % choose the checkpoint; the rest is not looked at. The folder says it
+        was fitted on both, so that nothing measures it on either.
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bot.core.market import Panel
+from models.baselines import Gaussian, GaussianSettings
+from models.checkpoint import Card, digest, save
+from models.coin_query import Config as CoinQueryConfig
+from models.dataset import returns_in, split
+from models.gain import fit_gain
+from models.inputs import Inputs, Stream
+from models.masked_task import HiddenCoins
+from models.model import BadModel
+from models.network import NETWORKS, Network
+from models.processes import Place
+from models.scores import mean_correlation
+from models.table import Table
+from models.train import BASELINES, Trained, fit_baseline
+from models.training import fit
+from models.training_plan import Plan
+
+PRESETS: dict[str, tuple[str, Any]] = {
+    "coin-query": ("coin-query", CoinQueryConfig()),
+    "coin-query-wide": ("coin-query", CoinQueryConfig(width=128)),
+}
+LIMITS = (
+    "It infers what a coin did in the same slice; that is no forecast. What its divergence earned on candles it never"
+    " saw is a question for `lacuna evaluate` and `lacuna backtest`. It knows one interval and one exchange's habits."
+)
+
+
+def train_network(
+    preset: str,
+    panel: Panel,
+    folder: Path,
+    plan: Plan,
+    place: Place,
+    told: Callable[[int, int, float], None],
+    said: Callable[[str], None],
+) -> Trained:
+    """Trains and writes the folder; a training that was killed goes on from FOLDER.training. BadModel, BadPlan."""
+    began = time.perf_counter()
+    if preset not in PRESETS:
+        raise BadModel(f"no preset {preset!r}: there are {', '.join(PRESETS)}")
+    parts = split(panel)
+    if len(parts.validation) < 2 or len(panel.symbols) < 3:
+        raise BadModel(f"{len(panel)} slices of {len(panel.symbols)} coins to train on: give more of both")
+    seen = panel.rows(0, len(parts.train) + len(parts.validation))
+    stream = Stream(Gaussian(panel.symbols, panel.interval_ms, GaussianSettings(wicks=True)))
+    said("the Gaussian ...")
+    inputs = stream.absorb(seen)
+    network = _made(preset, stream, plan.seed, place.device)
+    task = _task(network, inputs, seen, len(parts.train), preset, place.device)
+    if task.rows < plan.batch:
+        raise BadModel(f"{task.rows} slices teach something, a batch is {plan.batch}: give more candles")
+    outcome = fit(task, plan, folder.with_name(f"{folder.name}.training"), place, told, said)
+    if place.leads:
+        said("the estimate of edge, and the closed forms beside it ...")
+        network.module.eval()
+        network.gain = fit_gain(network.infer_rows(inputs, 0)[: len(parts.train)], parts.train)
+        network.fitted_ms = int(seen.open_ms[-1])
+        metrics = _metrics(network, inputs, seen, len(parts.train)) | {"steps": float(outcome.best_step)}
+        save(network, folder, Card(int(seen.open_ms[0]), network.fitted_ms, len(seen), metrics, LIMITS))
+    return _told(network, folder, seen, outcome.score, time.perf_counter() - began)
+
+
+def _made(preset: str, stream: Stream, seed: int, device: torch.device) -> Network:
+    name, config = PRESETS[preset]
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        module = NETWORKS[name].build(config, len(stream.gaussian.symbols))
+    return Network(name, config, module, stream, device=device)
+
+
+def _task(network: Network, inputs: Inputs, seen: Panel, train: int, preset: str, device: torch.device) -> HiddenCoins:
+    returns = returns_in(seen)
+    settings = {
+        "preset": preset,
+        "symbols": list(seen.symbols),
+        "interval_ms": seen.interval_ms,
+        "start_ms": int(seen.open_ms[0]),
+        "stop_ms": int(seen.open_ms[-1]),
+    }
+    kind = NETWORKS[network.architecture]
+    return HiddenCoins(
+        network, kind, Table(inputs, device), inputs.scale, returns.values, returns.real, train, settings
+    )
+
+
+def _metrics(network: Network, inputs: Inputs, seen: Panel, train: int) -> dict[str, float | None]:
+    """Mean lag-0 correlations on every validation row: the network's and those of the closed forms."""
+    validation = seen.rows(train, len(seen))
+    returns = returns_in(seen).rows(train, len(seen))
+    found = {"validation_lag0": mean_correlation(network.infer_rows(inputs, train), returns.values, returns.real)}
+    for name in BASELINES:
+        model = fit_baseline(name, seen, train / len(seen))
+        found[f"validation_lag0_{name}"] = mean_correlation(
+            copy.deepcopy(model).infer_panel(validation), returns.values, returns.real
+        )
+    return found
+
+
+def _told(network: Network, folder: Path, seen: Panel, score: float, seconds: float) -> Trained:
+    gain = None if network.gain is None else float(np.mean(network.gain))
+    name = digest(folder) if folder.exists() else ""
+    start_ms, stop_ms = int(seen.open_ms[0]), int(seen.open_ms[-1])
+    return Trained(
+        network.architecture,
+        str(folder),
+        len(seen.symbols),
+        len(seen),
+        start_ms,
+        stop_ms,
+        score,
+        {},
+        gain,
+        seconds,
+        name,
+    )
+
+
+def plan_of(steps: int, batch: int, seed: int) -> Plan:
+    """What worked for the coin query: AdamW at 1e-3, a warm-up of 5 %, a cosine, the norm of gradients clipped at 1."""
+    every = max(1, steps // 10)
+    return Plan(steps=steps, batch=batch, seed=seed, validate_every=every, checkpoint_every=every)

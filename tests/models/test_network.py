@@ -1,0 +1,130 @@
+"""A network as a model: live and bulk, states, folders' arrays, other universes."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from msgspec.structs import replace
+
+from bot.core.market import Panel
+from models.baselines import Gaussian, GaussianSettings
+from models.coin_query import CoinQuery, Config
+from models.inputs import Inputs, Stream
+from models.model import BadModel
+from models.network import Network, load
+from models.table import Table
+from tests.models.markets import START_MS, without
+from tests.models.test_wicks import bouncing
+
+PANEL = without(bouncing(700, 5, seed=4), slice(560, 580))
+
+
+def network(panel: Panel = PANEL, seed: int = 1) -> Network:
+    """One whose corrections are not nothing."""
+    torch.manual_seed(seed)
+    config = Config(width=32)
+    module = CoinQuery(config)
+    with torch.no_grad():
+        module.correct.weight.normal_(0.0, 0.1)
+    stream = Stream(Gaussian(panel.symbols, panel.interval_ms, GaussianSettings(wicks=True)))
+    return Network("coin-query", config, module, stream)
+
+
+def test_live_and_bulk_agree_to_the_bit() -> None:
+    """Slice by slice, over a hole in time and with absent candles: a backtest decides on what the bot would have."""
+    panel = replace(PANEL, present=PANEL.present.copy(), close=PANEL.close.copy())
+    panel.present[600:610, 1] = False
+    panel.close[620:623, 2] = np.nan
+    panel.present[620:623, 2] = False
+    model = network()
+    model.observe(panel.rows(0, 500))
+    bulk, live = model.infer_panel(panel.rows(500, 680)), copy.deepcopy(model)
+    for row in range(500, 680):
+        live.observe(panel.rows(row, row + 1))
+        assert live.infer().returns.tobytes() == bulk[row - 500].tobytes(), row
+        assert live.infer().open_ms == panel.open_ms[row]
+
+
+def test_what_is_inferred_is_finite_once_it_is_known() -> None:
+    """And NaN for a coin that has no candle."""
+    panel = replace(PANEL, present=PANEL.present.copy(), close=PANEL.close.copy())
+    panel.close[-1, 2], panel.present[-1, 2] = np.nan, False
+    found = network().infer_panel(panel)
+    assert np.isnan(found[:60]).all()
+    assert np.isfinite(found[600:-1]).all()
+    assert list(np.isnan(found[-1])) == [False, False, True, False, False]
+
+
+def test_a_restored_model_goes_on_where_it_was() -> None:
+    """Bit for bit, from a state taken in the middle of an hour."""
+    model, fresh = network(), network()
+    model.observe(PANEL.rows(0, 637))
+    fresh.restore(model.state())
+    for one in (model, fresh):
+        one.observe(PANEL.rows(637, 650))
+    assert fresh.infer().returns.tobytes() == model.infer().returns.tobytes()
+
+
+def test_a_state_of_another_universe_is_refused() -> None:
+    """And nothing is changed by it."""
+    model = network()
+    model.observe(PANEL.rows(0, 600))
+    before = model.infer().returns
+    other = network(PANEL.of(PANEL.symbols[:4]))
+    other.observe(PANEL.of(PANEL.symbols[:4]).rows(0, 600))
+    with pytest.raises(BadModel, match="another model's state"):
+        model.restore(other.state())
+    assert np.array_equal(model.infer().returns, before)
+
+
+def test_arrays_and_settings_make_the_same_model() -> None:
+    """What a folder holds is all there is."""
+    model = network()
+    model.observe(PANEL.rows(0, 500))
+    symbols, cpu = PANEL.symbols, torch.device("cpu")
+    again = load("coin-query", symbols, PANEL.interval_ms, 0, model.settings(), model.tensors(), cpu)
+    found, wanted = again.tensors(), model.tensors()
+    assert found.keys() == wanted.keys()
+    assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+    assert again.settings() == model.settings()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"network": {"width": 16}}, "fit the model again"),
+        ({"network": {"widht": 32}}, "widht"),
+        ({"network": {"width": 30}}, "multiple of heads"),
+    ],
+)
+def test_settings_that_do_not_fit_the_arrays_are_refused(change: dict[str, object], says: str) -> None:
+    """Never a wrong number."""
+    model = network()
+    arguments = (PANEL.symbols, PANEL.interval_ms, 0, model.settings() | change, model.tensors())
+    with pytest.raises(BadModel, match=says):
+        load("coin-query", *arguments, torch.device("cpu"))
+
+
+def test_the_same_network_serves_another_universe() -> None:
+    """Fewer coins in another order, and a Gaussian that learns them: each is inferred."""
+    others = PANEL.of(PANEL.symbols[3:0:-1])
+    rebased = network().of(others.rows(0, 600), None)
+    assert rebased.symbols == others.symbols
+    assert np.isfinite(rebased.infer_panel(others.rows(600, 680))).all()
+
+
+def inputs_of(rows: int, follows: list[bool]) -> Inputs:
+    values = np.arange(rows * 6, dtype=np.float32).reshape(rows, 2, 3)
+    flat = values[..., 0].copy()
+    known = np.ones((rows, 2), dtype=np.bool_)
+    open_ms = START_MS + 60_000 * np.arange(rows, dtype=np.int64)
+    return Inputs(open_ms, values, flat, flat, known, flat.astype(np.float64), np.array(follows))
+
+
+def test_a_window_does_not_reach_over_a_hole_or_before_the_beginning() -> None:
+    """Rows of another stretch of time are not known in it."""
+    table = Table(inputs_of(5, [False, True, True, False, True]), torch.device("cpu"))
+    windows = table.windows(torch.tensor([1, 2, 4]), 3)
+    assert windows.known_BWN[..., 0].tolist() == [[False, True, True], [True, True, True], [False, True, True]]
+    assert torch.equal(windows.candles_BWNF[1], table.candles_TNF[0:3])
