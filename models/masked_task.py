@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from bot.core.market import Floats, Mask
-from models.network import ROWS, Architecture, Network
+from models.network import Architecture, Network
 from models.scores import correlations, explained
 from models.table import Table
 
+BATCH = 128
 SCORED_MAX = 2_000  # rows of the validation split, evenly spaced
 
 
@@ -67,8 +68,8 @@ class HiddenCoins:
         """The score, and the share of squared error saved against inferring zero."""
         rows = torch.from_numpy(self._scored).to(self._table.device)
         parts = [
-            self._kind.infer(module, self._config, self._table, rows[at : at + 16 * ROWS])
-            for at in range(0, len(rows), 16 * ROWS)
+            self._kind.infer(module, self._config, self._table, rows[at : at + BATCH])
+            for at in range(0, len(rows), BATCH)
         ]
         inferred = torch.cat(parts).double().cpu().numpy() * self._scale
         found = correlations(inferred, self._actual, self._real)

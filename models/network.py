@@ -1,12 +1,14 @@
 """A network as a model: slices in, in order; each coin's inferred return out. One wrapper for every architecture.
 
 State   the stream's (the Gaussian's scales, correlations, volumes) and the inputs of the last slices a window holds.
-Bits    rows are computed in batches of one size, filled up with copies, so that on a CPU a slice alone gets the same
-        bits as in a whole panel: a backtest infers what the bot does live.
+Bits    on a CPU rows are computed one by one, so that a slice alone gets the same bits as in a whole panel: a backtest
+        infers what the bot does live. A small network gains nothing there from larger batches or from threads, which
+        wait for each other at every layer. On a GPU rows go in batches of GPU_ROWS, and bits may differ.
 """
 
+import contextlib
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -25,7 +27,7 @@ from models.inputs import Inputs, Stream
 from models.model import Arrays, BadModel, Inferred, taken
 from models.table import Table
 
-ROWS = 8  # a batch; a slice alone costs as much, so it is small
+GPU_ROWS = 1_024
 
 
 class Architecture(Struct, frozen=True):
@@ -114,10 +116,12 @@ class Network:
         table = Table(inputs, self.device)
         infer = NETWORKS[self.architecture].infer
         rows = torch.arange(first, len(inputs), device=self.device)
-        parts = []
-        for rows_B in (rows[at : at + ROWS] for at in range(0, len(rows), ROWS)):
-            full_B = torch.cat((rows_B, rows_B[-1:].expand(ROWS - len(rows_B))))
-            parts.append(infer(self.module, self.config, table, full_B)[: len(rows_B)].cpu().numpy())
+        batch = GPU_ROWS if self.device.type == "cuda" else 1
+        with _one_thread():
+            parts = [
+                infer(self.module, self.config, table, rows[at : at + batch]).cpu().numpy()
+                for at in range(0, len(rows), batch)
+            ]
         scaled = np.concatenate(parts).astype(np.float64)
         usable = inputs.known[first:] & (inputs.base[first:] != 0.0)
         found: Floats = np.where(usable, scaled * inputs.scale[first:], np.nan)
@@ -153,6 +157,17 @@ class Network:
         made = Network(self.architecture, self.config, self.module, stream, gain, int(panel.open_ms[-1]), self.device)
         made.observe(panel)
         return made
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Computes on the calling thread alone."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def load(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bot.core.market import Panel
+from bot.core.market import Floats, Panel
 from models.baselines import Gaussian, GaussianSettings
 from models.checkpoint import Card, digest, save
 from models.coin_query import Config as CoinQueryConfig
@@ -68,9 +68,10 @@ def train_network(
     if place.leads:
         said("the estimate of edge, and the closed forms beside it ...")
         network.module.eval()
-        network.gain = fit_gain(network.infer_rows(inputs, 0)[: len(parts.train)], parts.train)
+        inferred = network.infer_rows(inputs, 0)
+        network.gain = fit_gain(inferred[: len(parts.train)], parts.train)
         network.fitted_ms = int(seen.open_ms[-1])
-        metrics = _metrics(network, inputs, seen, len(parts.train)) | {"steps": float(outcome.best_step)}
+        metrics = _metrics(inferred[len(parts.train) :], seen) | {"steps": float(outcome.best_step)}
         save(network, folder, Card(int(seen.open_ms[0]), network.fitted_ms, len(seen), metrics, LIMITS))
     return _told(network, folder, seen, outcome.score, time.perf_counter() - began)
 
@@ -98,11 +99,11 @@ def _task(network: Network, inputs: Inputs, seen: Panel, train: int, preset: str
     )
 
 
-def _metrics(network: Network, inputs: Inputs, seen: Panel, train: int) -> dict[str, float | None]:
-    """Mean lag-0 correlations on every validation row: the network's and those of the closed forms."""
-    validation = seen.rows(train, len(seen))
-    returns = returns_in(seen).rows(train, len(seen))
-    found = {"validation_lag0": mean_correlation(network.infer_rows(inputs, train), returns.values, returns.real)}
+def _metrics(inferred: Floats, seen: Panel) -> dict[str, float | None]:
+    """Mean lag-0 correlations on the validation rows, the last ones: of what was inferred [V, N], and the closed forms'."""
+    train = len(seen) - len(inferred)
+    validation, returns = seen.rows(train, len(seen)), returns_in(seen).rows(train, len(seen))
+    found = {"validation_lag0": mean_correlation(inferred, returns.values, returns.real)}
     for name in BASELINES:
         model = fit_baseline(name, seen, train / len(seen))
         found[f"validation_lag0_{name}"] = mean_correlation(
