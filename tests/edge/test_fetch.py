@@ -120,7 +120,7 @@ async def test_a_long_ban_is_not_sat_out(panel: Panel, tmp_path: Path) -> None:
     async with exchange(panel=panel, speed=600.0) as running:
         await fetch(running, tmp_path, stop_ms=START_MS + DAY_MS)
         running.inject(parse_fault("A2@+0s/1h", running.clock.now_ms()))
-        with pytest.raises(TryLater, match="left alone for 3[56].. s"):
+        with pytest.raises(TryLater, match=r"left alone for 3\d{3} s"):
             await fetch(running, tmp_path)
     assert len(stored(tmp_path, BTC)) == 1_440
 
