@@ -12,6 +12,7 @@ Past    at each cut the strategy is asked again with only `warmup` and `rows` sl
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from itertools import zip_longest
 
 import numpy as np
 from msgspec import Struct, structs
@@ -112,8 +113,9 @@ class Proof:
         before, after = _ordered(whole, cut_ms), _ordered(other, cut_ms)
         self.compared += len(before)
         if before != after:
-            number = next((at for at, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), -1)
-            return f"with another future after {cut_ms}: order {before[number][0]} moved"
+            pairs = zip_longest(before, after)
+            moved = next(one or other for one, other in pairs if one != other)
+            return f"with another future after {cut_ms}: order {moved[0]} moved"
         return ""
 
     def _past(self, forecasts: Forecasts | None, row: int, account: Account) -> str:

@@ -1,9 +1,9 @@
 """The trial ledger: every setting ever tried on a history, so that the best of many is judged as the best of many.
 
 A trial  is one backtest of a strategy family on one history (`data`, a hash) with its settings. The same again is no new one.
-Others   are the family's trials on the same history, and on histories of the same coins that it shares time with, as far as
-         they were described: a search on a part of a year counts when the year is judged. The same settings on another
-         range are another trial, for choosing a range is choosing too.
+Others   are the family's trials on the same history, and on histories that it shares time and at least one coin with, as far
+         as they were described: a search on a part of a year counts when the year is judged. The same settings on
+         another range or other coins are another trial, for choosing those is choosing too.
 File     SQLite; several processes may write at once, each waits WAIT_S for the others. No trial is ever changed or deleted.
 Limits   it knows what it was told: trials on other coins, or kept elsewhere, are not counted.
 Errors   TrialsUnusable when the file cannot be opened or written, or is something else.
@@ -28,20 +28,21 @@ create table if not exists trials (
 """,
     """
 create table if not exists histories (
-    data text primary key, coins text not null, first_ms integer not null, last_ms integer not null
+    data text not null, coin text not null, first_ms integer not null, last_ms integer not null,
+    primary key (data, coin)
 ) strict, without rowid
 """,
     "create index if not exists trials_by_family on trials (family, data)",
 )
 ADD = "insert into trials values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (key) do nothing"
 DESCRIBE = """
-insert into histories values (?, ?, ?, ?) on conflict (data) do update
+insert into histories values (?, ?, ?, ?) on conflict (data, coin) do update
 set first_ms = min(first_ms, excluded.first_ms), last_ms = max(last_ms, excluded.last_ms)
 """
 OTHERS = """
 select sharpe from trials where family = :family and key <> :key and data in (
     select :data union
-    select other.data from histories as own join histories as other using (coins)
+    select other.data from histories as own join histories as other using (coin)
     where own.data = :data and other.first_ms <= own.last_ms and own.first_ms <= other.last_ms
 ) order by key
 """
@@ -96,19 +97,18 @@ class Trials:
             raise TrialsUnusable(f"the trial ledger {self.path} cannot be written: {why}") from why
 
     def describe(self, data: str, decided: Panel) -> None:
-        """What the hash of a history stands for: its coins, whatever their order, and the slices that were decided.
+        """What the hash of a history stands for: its coins and the slices that were decided.
 
         Where trials on it decided different slices, its range is from the first of all to the last of all.
         """
-        coins = ",".join(sorted(decided.symbols))
-        row = (data, coins, int(decided.open_ms[0]), int(decided.open_ms[-1]))
+        rows = [(data, coin, int(decided.open_ms[0]), int(decided.open_ms[-1])) for coin in decided.symbols]
         try:
-            self._base.execute(DESCRIBE, row)
+            self._base.executemany(DESCRIBE, rows)
         except sqlite3.Error as why:
             raise TrialsUnusable(f"the trial ledger {self.path} cannot be written: {why}") from why
 
     def others(self, trial: Trial) -> list[float | None]:
-        """The annual Sharpe ratios of all other trials of its family that were made on its time and coins."""
+        """The annual Sharpe ratios of all other trials of its family that were made on its time and any of its coins."""
         asked = {"family": trial.family, "key": trial.key, "data": trial.data}
         try:
             found = self._base.execute(OTHERS, asked).fetchall()

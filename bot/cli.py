@@ -152,7 +152,13 @@ def gaussian(candles: Path, out: Path, coverage: float, as_json: bool) -> None:
 @click.option("--steps", type=click.IntRange(1, 10_000_000), default=2_000, show_default=True, help="Of the optimiser.")
 @click.option("--batch", type=click.IntRange(1, 1 << 20), default=64, show_default=True, help="Slices a step.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of weights and draws.")
-@click.option("--device", default="auto", show_default=True, help="auto is the GPU where there is one; else cpu, cuda.")
+@click.option(
+    "--device",
+    type=click.Choice(("auto", "cpu", "cuda")),
+    default="auto",
+    show_default=True,
+    help="auto is the GPU where there is one.",
+)
 @click.option(
     "--coverage", type=Positive(1.0), default=0.9, show_default=True, help="Coins with candles in at least this share."
 )
@@ -177,7 +183,9 @@ def masked(
     """
     from bot.training import train_masked
 
-    say(train_masked(candles, out, coverage, preset, steps, batch, seed, device), as_json)
+    result = train_masked(candles, out, coverage, preset, steps, batch, seed, device)
+    if result is not None:
+        say(result, as_json)
 
 
 @main.command(cls=Verb)

@@ -1,7 +1,8 @@
 """The history a verb of research replays: which coins, which candles, from which slice on, checked before any work.
 
 Coins     the model's; else those named on the command line; else those of market.symbols that the candles have; else all.
-          Only of coins that nobody named one by one are those left out that came after the first decision.
+          Of coins that the command line does not name those are left out that have candles in less than half of the
+          warm-up: that they would come was not known at the first decision.
 Warm-up   the rows before the first decision come from before the range where the candles reach that far; where they do not,
           the first decision is later than asked for, and a remark says so.
 Remarks   what is played otherwise than it may have been meant: a sentence each, on stderr and in the results.
@@ -162,7 +163,7 @@ def _model(asked: Asked) -> Model | None:
         near = difflib.get_close_matches(folder.name, _names_beside(folder), n=1)
         hint = f": did you mean {folder.with_name(near[0])}?" if near else ": `lacuna train gaussian` makes one"
         raise BadConfiguration([f"--model {folder}: there is no such folder{hint}"])
-    return load(folder)
+    return load(folder, "cpu")  # to the bit what the bot infers: a GPU rounds otherwise
 
 
 def _names_beside(folder: Path) -> list[str]:

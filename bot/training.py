@@ -13,8 +13,11 @@ from bot.research import enough_coins
 
 def train_masked(
     candles: Path, out: Path, coverage: float, preset: str, steps: int, batch: int, seed: int, device: str
-) -> dict[str, Any]:
-    """Trains on the first 70 % of a candle folder, chooses on the next 15 %, and saves what was chosen."""
+) -> dict[str, Any] | None:
+    """Trains on the first 70 % of a candle folder, chooses on the next 15 %, and saves what was chosen.
+
+    None in the processes of a torchrun that do not lead.
+    """
     try:
         import torch
 
@@ -33,10 +36,11 @@ def train_masked(
             bar.update(task, completed=step, total=of, loss=f"loss {loss:.4f}")
 
         def said(line: str) -> None:
-            console.print(line, style="dim", highlight=False)
+            if place.leads:
+                console.print(line, style="dim", highlight=False)
 
         try:
             found = train_network(preset, panel, out, plan, place, told, said)
         except torch.cuda.OutOfMemoryError as why:
             raise BadConfiguration([f"--device {device}: out of memory: choose a smaller --batch, or cpu"]) from why
-    return dict(msgspec.to_builtins(found))
+    return None if found is None else dict(msgspec.to_builtins(found))

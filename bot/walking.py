@@ -58,7 +58,7 @@ def run_walk_forward(
     """Fits fold by fold, replays all test parts as one account, judges it; the figures for programs and for people."""
     check_report(report)
     model = _model(asked.settings, plan.train)
-    panel, remarks = _panel(asked)
+    panel, remarks = _panel(asked, plan.train_days)
     ready = _ready(asked.settings, panel, plan, model)
     say_remarks(remarks)
     refitted: tuple[Refitted, ...] = ()
@@ -107,18 +107,24 @@ def _model(settings: Settings, name: str | None) -> str | None:
     return None
 
 
-def _panel(asked: Asked) -> tuple[Panel, tuple[str, ...]]:
-    """The candles of the range, and remarks on what is not played of them."""
+def _panel(asked: Asked, train_days: float) -> tuple[Panel, tuple[str, ...]]:
+    """The candles of the range, and remarks on what is not played: coins that the first train part hardly has.
+
+    Later candles have no say in it: nobody knew then which coins would stay.
+    """
     symbols, remarks = universe_of(asked, None)
     span = asked.span
     panel = load_panel(asked.candles, symbols, span.start_ms, span.stop_ms, exchange=asked.exchange)
     if not asked.symbols:
-        kept = covered(panel, COVERAGE)
+        known = int(np.searchsorted(panel.open_ms, panel.open_ms[:1].sum() + int(train_days * DAY_MS)))
+        kept = covered(panel.rows(0, known), COVERAGE)
         left_out = ", ".join(symbol for symbol in panel.symbols if symbol not in kept)
         if not kept:
-            raise BadConfiguration([f"{span.option}: no coin has candles in {COVERAGE:.0%} of it: choose another"])
+            raise BadConfiguration(
+                [f"{span.option}: no coin has candles in {COVERAGE:.0%} of its first train part: choose another"]
+            )
         if left_out:
-            remarks += (f"not played, for want of candles in {COVERAGE:.0%} of the range: {left_out}",)
+            remarks += (f"not played, for want of candles in {COVERAGE:.0%} of the first train part: {left_out}",)
         panel = panel.of(kept)
     check_holes(panel, int(asked.hole_max_minutes * MINUTE_MS))
     return panel, remarks

@@ -315,9 +315,9 @@ class Gaussian(ClosedForm):
             "trailing.counts": self._trailing.counts,
             "long_run.sums": self._long_run.sums,
             "long_run.counts": self._long_run.counts,
-            "wicks.sums": self._wicks.sums,
-            "wicks.counts": self._wicks.counts,
         }
+        if self._s.wicks:
+            arrays |= {"wicks.sums": self._wicks.sums, "wicks.counts": self._wicks.counts}
         return {name: array.copy() for name, array in arrays.items()}
 
     def _adopt(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -330,7 +330,8 @@ class Gaussian(ClosedForm):
         self._moments.products, self._moments.weights = found["moments.products"], found["moments.weights"]
         self._trailing.sums, self._trailing.counts = found["trailing.sums"], found["trailing.counts"]
         self._long_run.sums, self._long_run.counts = found["long_run.sums"], found["long_run.counts"]
-        self._wicks.sums, self._wicks.counts = found["wicks.sums"], found["wicks.counts"]
+        if self._s.wicks:
+            self._wicks.sums, self._wicks.counts = found["wicks.sums"], found["wicks.counts"]
         self._refresh()
 
     def _memory(self) -> Arrays:

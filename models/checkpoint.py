@@ -31,7 +31,7 @@ from bot.core.market import BadSymbol, pair
 from models.baselines import Gaussian, Market, Ridge
 from models.model import BadModel, Model
 
-__all__ = ["ARCHITECTURES", "BadModel", "Card", "Config", "digest", "load", "save"]
+__all__ = ["ARCHITECTURES", "BadModel", "Card", "Config", "check_target", "digest", "load", "save"]
 
 FORMAT = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -72,11 +72,16 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     limits: str = ""
 
 
+def check_target(folder: Path) -> None:
+    """Whether a model may be written there, to be asked before the work. BadModel says why not."""
+    _check_name(folder)
+    if folder.exists() and not (folder / CONFIG).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadModel(f"{folder} holds something that is no model: name a new folder")
+
+
 def save(model: Model, folder: Path, card: Card) -> Config:
     """Writes the folder, in place of the model folder there, if any. BadModel for a path that is something else."""
-    _check_name(folder)
-    if folder.exists() and not (folder / CONFIG).is_file() and any(folder.iterdir()):
-        raise BadModel(f"{folder} holds something that is no model: name a new folder")
+    check_target(folder)
     weights = write_tensors({name: np.ascontiguousarray(array) for name, array in model.tensors().items()})
     config = Config(
         FORMAT,

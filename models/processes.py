@@ -28,10 +28,19 @@ class Place(Struct, frozen=True):
         return self.rank == 0
 
 
+class BadDevice(ValueError):
+    """A device that is not there."""
+
+    exit_code = 78
+
+
 def alone(device: str = "auto") -> Place:
-    """The only process. "auto" is the GPU where there is one."""
+    """The only process, on "cpu", "cuda", or "auto": the GPU where there is one. BadDevice where there is none."""
+    there = torch.cuda.is_available()
+    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not there):
+        raise BadDevice(f"device {device}: PyTorch sees {'cpu and cuda' if there else 'no GPU'}: use auto or cpu")
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if there else "cpu"
     return Place(torch.device(device))
 
 

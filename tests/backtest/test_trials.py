@@ -59,14 +59,15 @@ def test_others_are_those_that_share_coins_and_time(tmp_path: Path) -> None:
     histories = {
         "whole": (0, 99), "part": (10, 20), "reaching": (99, 150), "behind": (100, 150), "unknown": None,
         "turned": (50, 60, COINS[::-1]), "fewer": (0, 99, COINS[:2]),
+        "elsewhere": (0, 99, ("X/USDT", "Y/USDT")),
     }  # fmt: skip
     for number, (data, told) in enumerate(histories.items()):
         if told is not None:
             described(ledger, data, *told)
         ledger.add(trial(number, data=data, sharpe=float(number)))
     ledger.add(trial(1, family="masked", data="part"))
-    assert sorted(ledger.others(trial(0, data="whole")), key=str) == [1.0, 2.0, 5.0]
-    assert ledger.others(trial(9, data="fewer")) == [6.0]
+    assert sorted(ledger.others(trial(0, data="whole")), key=str) == [1.0, 2.0, 5.0, 6.0]
+    assert sorted(ledger.others(trial(9, data="fewer")), key=str) == [0.0, 1.0, 2.0, 5.0, 6.0]
     assert ledger.others(trial(9, data="unknown")) == [4.0]
     assert sorted(ledger.others(trial(9, data="behind")), key=str) == [2.0, 3.0]
 

@@ -46,6 +46,18 @@ def test_live_and_bulk_agree_to_the_bit() -> None:
         assert live.infer().open_ms == panel.open_ms[row]
 
 
+def test_nothing_of_a_coins_newest_candle_reaches_its_own_answer() -> None:
+    """Through the whole of it - scales, correlations, the Gaussian's inference, the network; the others' answers move."""
+    for coin in range(5):
+        changed = copy.deepcopy(PANEL)
+        for field, factor in ((changed.close, 1.01), (changed.high, 1.02), (changed.low, 0.99), (changed.volume, 9.0)):
+            field[-1, coin] *= factor
+        before, after = (network().infer_panel(panel)[-1] for panel in (PANEL, changed))
+        assert after[coin] == pytest.approx(before[coin], rel=1e-5)
+        others = [other for other in range(5) if other != coin]
+        assert (np.abs(after - before)[others] > 1e-3 * np.abs(before)[others]).all()
+
+
 def test_what_is_inferred_is_finite_once_it_is_known() -> None:
     """And NaN for a coin that has no candle."""
     panel = replace(PANEL, present=PANEL.present.copy(), close=PANEL.close.copy())
