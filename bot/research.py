@@ -10,6 +10,7 @@ import msgspec
 from bot.config import BadConfiguration
 from bot.core.market import BadSymbol, Panel, pair
 from bot.edge.candles import BadCandles, covered, load_panel
+from bot.reporting import check_page
 from models.checkpoint import load
 from models.evaluate import evaluate
 from models.train import train
@@ -39,7 +40,7 @@ def evaluate_model(
     `report` is an HTML page to write, with its pictures beside it.
     """
     if report is not None:
-        _check_page(report)
+        check_page(report)
     named = None if coin is None else _pair(coin)
     model = load(folder)
     found = evaluate(model, load_panel(candles, model.symbols), steps, named)
@@ -55,12 +56,6 @@ def _pair(coin: str) -> str:
         return pair(coin)
     except BadSymbol as why:
         raise BadConfiguration([f"--coin: {why}"]) from why
-
-
-def _check_page(report: Path) -> None:
-    """Whether the page can be written, asked before the work that it is of. BadConfiguration."""
-    if report.is_dir() or report.suffix != ".html" or not report.parent.is_dir():
-        raise BadConfiguration([f"--report {report}: name a file like report.html in a folder that exists"])
 
 
 def table(result: dict[str, Any]) -> str:

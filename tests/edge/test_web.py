@@ -244,6 +244,7 @@ async def test_port_minus_one_serves_nothing() -> None:
     """A bot without a window starts and stops all the same."""
     silent = Server().make(-1)
     await silent.start()
+    assert silent.port == -1
     await silent.stop()
 
 
@@ -253,6 +254,7 @@ async def test_stopping_frees_the_port(server: Server) -> None:
     await server.web.stop()
     again = server.make(port)
     await again.start()
+    assert again.port == port
     await again.stop()
 
 
