@@ -7,7 +7,7 @@ COPY bot bot
 COPY strategies strategies
 COPY models models
 COPY backtest backtest
-RUN pip install --no-cache-dir . \
+RUN pip install --no-cache-dir ".[torch]" \
     && useradd --create-home --uid 1000 lacuna \
     && mkdir /data \
     && chown lacuna /data

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from bot.core.market import FIELDS, Floats, Integers, Panel
 from bot.edge.forecaster import RETURN_MAX
+from models.bulk import Told, infer_in_bulk, nobody
 from models.model import BadModel, Model
 
 VERSION = 1
@@ -56,11 +57,11 @@ def history_hash(panel: Panel) -> str:
     return found.hexdigest()
 
 
-def infer_ahead(model: Model, panel: Panel) -> Forecasts:
+def infer_ahead(model: Model, panel: Panel, told: Told = nobody) -> Forecasts:
     """All forecasts of a panel, from a model that starts with its first slice. BadModel for another universe."""
     if model.symbols != panel.symbols or model.interval_ms != panel.interval_ms:
         raise BadModel("the candles are not the model's: choose its coins, in its order, at its interval")
-    returns = model.infer_panel(panel)
+    returns = infer_in_bulk(model, panel, told)
     absurd = (np.abs(returns) > RETURN_MAX).any(axis=1)
     returns[absurd] = np.nan
     return _of_one(model, returns)
@@ -71,13 +72,13 @@ def _of_one(model: Model, returns: Floats) -> Forecasts:
     return Forecasts(returns, None if gain is None else gain[None])
 
 
-def kept_ahead(model: Model, name: str, panel: Panel, history: str, folder: Path) -> Forecasts:
+def kept_ahead(model: Model, name: str, panel: Panel, history: str, folder: Path, told: Told = nobody) -> Forecasts:
     """The same, read from `folder` when it was made before. `name` and `history` are the hashes of model and panel."""
     path = folder / f"v{VERSION}-{name[:16]}-{history[:16]}.npy"
     returns = _read(path, panel.close.shape)
     if returns is not None:
         return _of_one(model, returns)
-    made = infer_ahead(model, panel)
+    made = infer_ahead(model, panel, told)
     fresh = path.with_suffix(f".{os.getpid()}.part")
     try:
         folder.mkdir(parents=True, exist_ok=True)

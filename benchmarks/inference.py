@@ -1,130 +1,133 @@
-"""What inferring every coin costs: the masked networks live, in bulk, and for the quality report.
+"""What inferring every coin costs: the networks live, in bulk, and for the quality report.
 
-    python -m benchmarks.inference [--coins 111] [--block 8] [--times 5] [--threads 2] [--json]
+    python -m benchmarks.inference [--coins 111] [--times 30] [--threads 2] [--device auto] [--json]
 
-Every coin is inferred once of one window, by rotating blocks; beside it stands the naive way in the same run: float32,
-one coin at a time, a full pass for each, timed on every tenth coin. Weights are random: they cost what trained ones
-cost. Each figure is the best of several runs, the naive way's of one. Where a GPU is at hand its rows follow: the same live step, windows a second in bulk (a window is one
-hidden set's), and the published quality report, 111 coins each hidden alone over 499 steps. `error` is the largest
-difference from the naive figures, in units of a coin's scale.
+Every coin is inferred once of one window, as its preset does: blocks of 8 hidden together, or a coin query's one pass.
+`p50 ms`, `p99 ms`: one live step, on one thread where the preset has one. `floor ms`: one matrix product of the same
+number of operations, on the same threads. `naive ms` stands beside the published size: float32, one coin at a time, a
+full pass for each, timed on every tenth coin in the same run; `ratio` is naive over p50. Weights are random: they cost
+what trained ones cost. On a GPU follow slices and windows a second in bulk (a window is one hidden set's) and the
+published quality report, 111 coins each hidden alone over 499 steps.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from msgspec.structs import replace
 
+from benchmarks.flops import flops_of, product_seconds, seconds, wait
+from benchmarks.market import network_of, table_of
 from benchmarks.tables import Row, table
-from models.masked import Masked, hidden, infer_blocks, infer_rows, preset, rotating
+from models.architectures import NETWORKS, masked_windows
+from models.masked import Masked, hidden, plan_of
+from models.network import Network
+from models.presets import PRESETS, Preset
+from models.processes import alone
 
-PRESETS = ("published", "base", "small")
+LIVE = ("coin-query", "coin-query-wide", "small", "base", "published", "published-past")
+SLOW = ("published",)  # seconds a step on a CPU
+SLOW_TIMES = 3
 NAIVE_EVERY = 10
-REPORT_STEPS = 499
-BULK_WINDOWS = 20_000
-BULK_PASS, REPORT_PASS = 448, 444  # windows of one pass on a GPU: whole rows of 14 and of 111 sets
+BULK_SLICES, REPORT_SLICES = 2_000, 499
 
 
-def seconds(work: Callable[[], object], times: int, device: str = "cpu") -> float:
-    """The best of several runs, after one that warms up."""
-    found = []
-    for _ in range(times + 1):
-        began = time.perf_counter()
-        work()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        found.append(time.perf_counter() - began)
-    return min(found[1:])
+def live(name: str, preset: Preset, coins: int, times: int, threads: int, device: str) -> Row:
+    """One window of a preset."""
+    network, kind = network_of(preset, coins, device), NETWORKS[preset.architecture]
+    rows = table_of(preset.config.window, coins, device)
+    newest = torch.tensor([len(rows) - 1], device=device)
+    used = threads if device == "cuda" or kind.is_slow(preset.config) else 1
+    torch.set_num_threads(used)
 
+    def step() -> None:
+        kind.infer(network.module, preset.config, rows, newest).cpu()
 
-def market(rows: int, coins: int, device: str) -> tuple[Tensor, Tensor]:
-    """Seeded returns in scaled units, one entry in a hundred not known."""
-    generator = torch.Generator().manual_seed(1)
-    known = torch.rand(rows, coins, generator=generator) > 0.01
-    return torch.randn(rows, coins, generator=generator).where(known, 0.0).to(device), known.to(device)
-
-
-def naive(module: Masked, x_WN: Tensor, known_WN: Tensor, coin: int) -> Tensor:
-    """One coin's inferred return by a full pass of its own."""
-    config = module.config
-    mask = hidden((torch.arange(config.coins, device=x_WN.device) == coin)[None], config.window, config.hide)
-    with torch.inference_mode():
-        inferred: Tensor = module(x_WN[None], known_WN[None], mask)
-    return inferred[0, -1, coin]
-
-
-def live(name: str, coins: int, block: int, times: int, device: str) -> Row:
-    """One window of a preset: blocks, and one coin at a time."""
-    module = Masked(preset(name, coins), torch.Generator().manual_seed(2)).eval().to(device)
-    x, known = market(module.config.window, coins, device)
-    best = seconds(lambda: infer_blocks(module, x, known, block), times, device)
-    sample = torch.arange(0, coins, NAIVE_EVERY)
-    naive(module, x, known, 0)
-    began = time.perf_counter()
-    slowly = torch.stack([naive(module, x, known, coin) for coin in sample.tolist()]).cpu()
-    slow = (time.perf_counter() - began) * coins / len(sample)
-    newest = torch.tensor([len(x) - 1])
-    alone = next(infer_rows(module, x, known, newest, rotating(coins, 1)[sample]))[0].cpu()[sample]
-    return {
+    found = seconds(step, SLOW_TIMES if name in SLOW and device == "cpu" else times, device)
+    middle = found[len(found) // 2]
+    apart = network_of(preset, coins, "cpu")  # a compiled pass tells no operations
+    on_cpu = table_of(preset.config.window, coins, "cpu")
+    flops = flops_of(lambda: kind.infer(apart.module, preset.config, on_cpu, newest.cpu()))
+    dtype = torch.bfloat16 if device == "cuda" and preset.architecture == "masked" else torch.float32
+    row: Row = {
         "preset": name,
         "device": device,
-        "window": module.config.window,
-        "parameters": sum(weight.numel() for weight in module.parameters()),
-        "ms": round(best * 1e3, 2),
-        "naive ms": round(slow * 1e3, 1),
-        "ratio": round(slow / best, 1),
-        "error": float(f"{float((alone - slowly).abs().max()):.1e}"),
+        "threads": used,
+        "parameters": sum(weight.numel() for weight in network.module.parameters()),
+        "GFLOP": round(flops / 1e9, 2),
+        "p50 ms": round(middle * 1e3, 2),
+        "p99 ms": round(found[min(len(found) - 1, int(0.99 * len(found)))] * 1e3, 2),
+        "floor ms": round(product_seconds(flops, dtype, device) * 1e3, 2),
+        "naive ms": "",
+        "ratio": "",
+    }
+    if name.startswith("published"):
+        slow = naive(network, coins, device)
+        row |= {"naive ms": round(slow * 1e3, 1), "ratio": round(slow / middle, 1)}
+    return row
+
+
+def naive(network: Network, coins: int, device: str) -> float:
+    """Seconds for every coin by a full pass of its own."""
+    module, config = network.module, network.config
+    assert isinstance(module, Masked)
+    rows = table_of(config.window, coins, device)
+    x_BWN, known_BWN = masked_windows(config, rows, torch.tensor([len(rows) - 1], device=device))
+    sample = range(0, coins, NAIVE_EVERY)
+    each = torch.eye(coins, dtype=torch.bool, device=device)
+
+    def one(coin: int) -> None:
+        module(x_BWN, known_BWN, hidden(each[coin : coin + 1], config.window, config.hide))
+
+    one(0)
+    wait(device)
+    began = time.perf_counter()
+    for coin in sample:
+        one(coin)
+    wait(device)
+    return (time.perf_counter() - began) * coins / len(sample)
+
+
+def bulk(name: str, coins: int, block: int, slices: int, times: int, device: str) -> Row:
+    """Many slices of a preset, `block` coins hidden at a time, as a backtest infers them."""
+    preset = PRESETS[name]
+    preset = replace(preset, config=replace(preset.config, block=block))
+    network, kind = network_of(preset, coins, device), NETWORKS[preset.architecture]
+    rows = table_of(preset.config.window + slices, coins, device)
+    asked = torch.arange(preset.config.window, len(rows), device=device)
+    batches = network.batches
+
+    def work() -> None:
+        batches.run(lambda some: kind.infer(network.module, preset.config, rows, some), asked).cpu()
+
+    best = seconds(work, times, device)[0]
+    sets = len(plan_of(preset.config, coins, torch.device("cpu")))
+    return {
+        "preset": name,
+        "hidden at a time": block,
+        "slices": slices,
+        "seconds": round(best, 3),
+        "slices/s": round(slices / best),
+        "windows/s": round(slices * sets / best),
     }
 
 
-def bulk(coins: int, block: int, times: int) -> list[Row]:
-    """The published size on a GPU: windows a second by rotating blocks, and the seconds of the quality report."""
-    module = Masked(preset("published", coins), torch.Generator().manual_seed(2)).eval().to("cuda")
-    plans = (
-        ("bulk, rotating blocks", rotating(coins, block), BULK_WINDOWS, BULK_PASS),
-        ("quality report, each coin alone", rotating(coins, 1), REPORT_STEPS * coins, REPORT_PASS),
-    )
-    rows: list[Row] = []
-    for what, plan, windows, in_pass in plans:
-        steps = max(1, round(windows / len(plan)))
-        x, known = market(module.config.window + steps - 1, coins, "cuda")
-        ends = torch.arange(module.config.window - 1, len(x))
-        batch = max(1, in_pass // len(plan))
-
-        def work(
-            x: Tensor = x, known: Tensor = known, ends: Tensor = ends, plan: Tensor = plan, batch: int = batch
-        ) -> None:
-            for _ in infer_rows(module, x, known, ends, plan, batch):
-                pass
-
-        best = seconds(work, times, "cuda")
-        rows.append(
-            {
-                "what": what,
-                "steps": steps,
-                "windows": steps * len(plan),
-                "seconds": round(best, 2),
-                "windows/s": round(steps * len(plan) / best),
-            }
-        )
-    return rows
-
-
+@torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--coins", type=int, default=111)
-    parser.add_argument("--block", type=int, default=8)
-    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--times", type=int, default=30)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    coins, block, times = options.coins, options.block, options.times
-    parts = [[live(name, coins, block, times, "cpu") for name in PRESETS]]
-    if torch.cuda.is_available():
-        parts += [[live(name, coins, block, 10 * times, "cuda") for name in PRESETS], bulk(coins, block, times)]
+    device = alone(options.device).device.type
+    coins, times = options.coins, options.times
+    parts = [[live(name, PRESETS[name], coins, times, options.threads, device) for name in LIVE]]
+    if device == "cuda":
+        parts.append([bulk(name, coins, 8, BULK_SLICES, 3, device) for name in LIVE[2:]])
+        parts.append([bulk("published", coins, 1, REPORT_SLICES, 3, device)])
     print(json.dumps(parts) if options.json else "\n\n".join(table(part) for part in parts))
 
 

@@ -35,6 +35,7 @@ LIVELY: dict[str, dict[str, Any]] = {
         "masked-divergence": {
             "divergence_threshold": 0.001,
             "min_return_threshold": 0.0,
+            "round_trip_cost": 0.0,
             "confidence_min": 0.0,
             "base_position_size": 0.02,
             "max_position_size": 0.05,

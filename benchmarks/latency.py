@@ -131,7 +131,11 @@ async def measure(coins: int, slices: int, deviation: float, folder: Path) -> tu
     panel = candles(coins, HISTORY + slices)
     symbols = panel.symbols
     settings = Settings.model_validate(
-        {"account": {"fee_in": "quote", "latency_ms": 0}, "risk": {"exposure_max": 1.0, "stop_loss": 0.0}}
+        {
+            "account": {"fee_in": "quote", "latency_ms": 0},
+            "risk": {"exposure_max": 1.0, "stop_loss": 0.0},
+            "strategies": {"masked-divergence": {"round_trip_cost": 0.0}},
+        }
     )
     step = Decimal("0.001")
     rules = tuple(Instrument(name, step, step, step, Decimal(0), Decimal(5)) for name in symbols)

@@ -32,6 +32,7 @@ T = TypeVar("T")
 SETTINGS = {
     "strategies.masked-divergence.divergence_threshold": 0.005,
     "strategies.masked-divergence.min_return_threshold": 0.004,
+    "strategies.masked-divergence.round_trip_cost": 0.0,
     "risk.daily_loss_max": 1.0,
     "risk.drawdown_max": 1.0,
     "account.cash": 1_000_000.0,

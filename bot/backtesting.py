@@ -1,21 +1,17 @@
 """What `lacuna backtest`, `lookahead` and `parity` do: a history, checked before any work; then replay, judge, tell."""
 
-import contextlib
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from msgspec import to_builtins
 from rich.console import Console
-from rich.progress import Progress
 
 from backtest.forecasts import Forecasts, history_hash, kept_ahead
 from backtest.lookahead import Proof
 from backtest.measure import judged
 from backtest.run import play
-from backtest.simulate import Progress as Told
 from backtest.statistics import as_dict
 from backtest.summary import text_of
 from backtest.trials import Trials
@@ -23,6 +19,7 @@ from bot.building import strategy_of
 from bot.config import BadConfiguration
 from bot.history import MINUTE_MS, Asked, History, history_of
 from bot.parity import compare
+from bot.progress import progress_bar
 from bot.reporting import check_report, write
 
 FEE_MAX = 0.01
@@ -95,13 +92,5 @@ def forecasts_of(history: History, name: str, research: Path) -> Forecasts | Non
     """The model's forecasts for the whole history, made once and kept."""
     if history.model is None:
         return None
-    with Console(stderr=True).status("forecasts ..."):
-        return kept_ahead(history.model, history.model_hash, history.panel, name, research / "forecasts")
-
-
-@contextlib.contextmanager
-def progress_bar(what: str) -> Iterator[Told]:
-    """A bar with the time left, on stderr; yields what is told (done, of)."""
-    with Progress(console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(what, total=None)
-        yield lambda done, of: shown.update(task, completed=done, total=of)
+    with progress_bar("forecasts") as told:
+        return kept_ahead(history.model, history.model_hash, history.panel, name, research / "forecasts", told)

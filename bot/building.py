@@ -3,13 +3,30 @@
 from bot.config import Settings
 from bot.core.engine import Setup
 from bot.core.strategy import Strategy
+from models.intersection import Intersection
+from models.model import Model
 from strategies import build
+from strategies.telling import Telling
 
 
 def strategy_of(settings: Settings) -> Strategy:
-    """The chosen strategy with its own settings."""
+    """The chosen strategy with its own settings, told what a round trip costs."""
     name = settings.strategy.name
-    return build(name, settings.strategies.get(name, {}))
+    return build(name, settings.strategies.get(name, {}), settings.account.round_trip)
+
+
+def remarks_on(settings: Settings, model: Model) -> tuple[str, ...]:
+    """What is to be said once of a model before it is traded on: coins left out, and a gate that nothing passes."""
+    left_out = model.remarks if isinstance(model, Intersection) else ()
+    name, strategy = settings.strategy.name, strategy_of(settings)
+    if not isinstance(strategy, Telling) or not strategy.cost or model.infer().gain is not None:
+        return left_out
+    gate = (
+        f"nothing will be bought: a trade must be expected to beat its round trip of {strategy.cost:.2%}, and the"
+        f" {model.architecture} model does not know what a divergence earns; name a model that does (`lacuna train"
+        f" gaussian` makes one), or trade every signal with strategies.{name}.round_trip_cost=0"
+    )
+    return (*left_out, gate)
 
 
 def setup_of(settings: Settings, symbols: tuple[str, ...], rows: int) -> Setup:

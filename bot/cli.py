@@ -148,10 +148,27 @@ def gaussian(candles: Path, out: Path, coverage: float, as_json: bool) -> None:
 @train.command(cls=Verb)
 @click.option("--candles", required=True, type=click.Path(path_type=Path), help="A candle folder.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The model folder to write.")
-@click.option("--preset", default="coin-query", show_default=True, help="The network's kind and size.")
+@click.option(
+    "--preset",
+    default="coin-query",
+    show_default=True,
+    help="Kind and size: coin-query, coin-query-wide, small, base, published, published-past, published-raw.",
+)
+@click.option(
+    "--scheme",
+    type=click.Choice(("entries", "coins", "newest", "span", "blocks")),
+    help="What is hidden in training; without it the preset's.",
+)
 @click.option("--steps", type=click.IntRange(1, 10_000_000), default=2_000, show_default=True, help="Of the optimiser.")
-@click.option("--batch", type=click.IntRange(1, 1 << 20), default=64, show_default=True, help="Slices a step.")
+@click.option("--batch", type=click.IntRange(1, 1 << 20), help="Windows a step; without it the preset's.")
+@click.option("--lr", type=Positive(1.0), help="The highest learning rate; without it the preset's.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of weights and draws.")
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="DIR|synthetic",
+    help="Earlier candles of any coins that teach the same weights (coin-query), or a synthetic market; again for more.",
+)
 @click.option(
     "--device",
     type=click.Choice(("auto", "cpu", "cuda")),
@@ -167,23 +184,27 @@ def masked(
     candles: Path,
     out: Path,
     preset: str,
+    scheme: str | None,
     steps: int,
-    batch: int,
+    batch: int | None,
+    lr: float | None,
     seed: int,
+    also: tuple[str, ...],
     device: str,
     coverage: float,
     as_json: bool,
 ) -> None:
-    """A network that infers hidden coins and corrects the Gaussian; the same command goes on after a kill.
+    """A network that infers hidden coins; the same command goes on after a kill.
 
     What it writes on the way is in OUT.training: checkpoints, training.jsonl, TensorBoard. Under torchrun several
     processes train together.
 
     Example: lacuna train masked --candles ../candles --out models/my-masked --steps 2000
     """
-    from bot.training import train_masked
+    from bot.training import Asked, train_masked
 
-    result = train_masked(candles, out, coverage, preset, steps, batch, seed, device)
+    asked = Asked(candles, out, coverage, also, preset, scheme, steps, batch, lr, seed, device)
+    result = train_masked(asked)
     if result is not None:
         say(result, as_json)
 
@@ -194,9 +215,16 @@ def masked(
 @click.option("--steps", type=click.IntRange(4), help="Score so many slices, evenly spaced; without it all of them.")
 @click.option("--coin", metavar="BTC/USDT", help="The one compared slice by slice; without it bitcoin, or the first.")
 @click.option("--report", type=click.Path(path_type=Path), help="An HTML page to write, its pictures beside it as PNG.")
+@click.option("--intersect", is_flag=True, help="A model for other coins: score those that both have, at least 3.")
 @as_json
 def evaluate(
-    model: Path, candles: Path, steps: int | None, coin: str | None, report: Path | None, as_json: bool
+    model: Path,
+    candles: Path,
+    steps: int | None,
+    coin: str | None,
+    report: Path | None,
+    intersect: bool,
+    as_json: bool,
 ) -> None:
     """How well a model infers hidden coins (lag 0) and whether it predicts, beside market, ridge and the Gaussians.
 
@@ -204,7 +232,7 @@ def evaluate(
     """
     from bot.research import evaluate_model, table
 
-    result = evaluate_model(model, candles, steps, coin, report)
+    result = evaluate_model(model, candles, steps, coin, report, intersect)
     say(result, as_json, table(result))
 
 

@@ -134,11 +134,20 @@ class Account(Section):
     latency_ms: int = Field(150, ge=0, le=60_000)
     participation: float = Field(0.5, gt=0, le=1)
 
+    @property
+    def round_trip(self) -> float:
+        """What buying and selling again costs, as a fraction: two fees, the spread once, the slippage twice."""
+        return (2 * self.fee_bps + self.spread_bps + 2 * self.slippage_bps) / 1e4
+
 
 class Forecaster(Section):
-    """The model and its time budget. Empty model: the strategy needs none."""
+    """The model and its time budget. Empty model: the strategy needs none.
+
+    `intersect`: a model for another universe runs on the coins that it shares with market.symbols.
+    """
 
     model: str = ""
+    intersect: bool = False
     budget_s: float = Field(20.0, gt=0)
 
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
 from bot.asking import Asking
+from bot.building import remarks_on
 from bot.config import Settings
 from bot.core.commands import Confirm, Fetch, Note
 from bot.core.events import AnyEvent, CandleClosed, CandleRefused, History, Operator, Reconciled, Stopping
@@ -37,6 +38,7 @@ from bot.edge.storage import PART, Storage
 from bot.edge.store import Store
 from bot.edge.trouble import JournalFull, JournalLocked, JournalTrouble
 from bot.exchanges.binance import Codec
+from bot.fates import Fates
 from bot.gauges import Gauges
 from bot.pump import Counts, Pump
 from bot.session import build_engine, continue_from, recorded_as, recover
@@ -62,6 +64,7 @@ class Outcome(Struct, frozen=True):
     faults: dict[str, int]
     journal: str
     digest: str
+    remarks: tuple[str, ...]
 
 
 class Stopped(Exception):
@@ -96,6 +99,7 @@ class Daemon:
         self._log = log
         self._model = model
         self._model_rows = model.warmup if model else 0
+        self.remarks = remarks_on(settings, model) if model else ()
         self._rng = random.Random(seed)
         self._stop = asyncio.Event()
         self._tasks: asyncio.TaskGroup
@@ -105,6 +109,9 @@ class Daemon:
         self.rest = Rest(self._codec, settings.exchange, settings.feed, clock)
         self._asking = Asking(self.rest, self.engine, settings, clock, log, self.faults, self._deliver)
         self._gauges = Gauges(self.metrics)
+        if model:
+            self.metrics.model(settings.forecaster.model, model.architecture)
+        self.fates = Fates(self.engine)
         self.journal: Journal
         self.broker: PaperBroker
         self.pump: Pump
@@ -179,6 +186,8 @@ class Daemon:
             self._tasks.create_task(self.forecaster.watch(), name="forecaster")
         self.started_ms = self.clock.now_ms()
         self.ready.set()
+        for remark in self.remarks:
+            self._log.warning("model", text=remark)
         self._log.info("trading", session=session, coins=len(self.symbols), equity=round(self.engine.equity, 2))
 
     def _wire(self, snapshot: Snapshot, instruments: tuple[Instrument, ...]) -> None:
@@ -208,7 +217,7 @@ class Daemon:
         self.recent_notes.append({"time_ms": self.clock.now_ms(), "code": note.code, "text": note.text})
         match note.fault, note.code.split("."):
             case "", ["veto"]:
-                pass
+                self.fates.vetoed(note)
             case "", ["risk", _]:
                 self._log.warning(note.code, text=note.text)
             case "", _:
@@ -256,12 +265,16 @@ class Daemon:
         )
 
     def slice_decided(self) -> None:
-        """What was decided joins the slice's line."""
+        """What was decided joins the slice's line, and what came of its divergences is worked out."""
+        if self.forecaster:
+            self.fates.decided(self.forecaster.newest)
+            self._gauges.count_fates(self.fates)
         self.recent_slices[-1] |= {"decision_s": self.pump.decision_seconds, "orders": self.pump.slice_orders}
 
     @property
-    def has_model(self) -> bool:
-        return self._model is not None
+    def architecture(self) -> str:
+        """The model's kind; "" without one."""
+        return self._model.architecture if self._model else ""
 
     # -- what the feed finds
 
@@ -315,4 +328,5 @@ class Daemon:
             dict(self.faults.counts),
             str(self.journal.folder),
             self.pump.digest if self.started_ms else "",
+            self.remarks,
         )

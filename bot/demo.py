@@ -1,6 +1,7 @@
 """`lacuna demo` and `lacuna exchange`: a simulated exchange, with or without the daemon that trades on it, offline.
 
-The demo fits a Gaussian on the candles before the replayed range, so what it trades on was never seen. Its state
+The network that comes with lacuna learns the coins from the candles before the replayed range, so what it trades on was
+never seen. Where it was itself trained on later candles, or PyTorch is missing, a Gaussian takes its place. Its state
 goes to a folder of its own that each demo starts afresh, never to one that no demo made. At high speed an exchange second is a few wall
 milliseconds, so the waiting times are stretched to what a busy machine can keep.
 """
@@ -22,7 +23,7 @@ from bot.config import BadConfiguration, Settings
 from bot.core.market import MINUTE_MS, Panel
 from bot.daemon import Daemon
 from bot.edge import demo_folder
-from bot.edge.candles import covered, load_panel
+from bot.edge.candles import covered, load_panel, utc
 from bot.edge.clock import Clock
 from bot.edge.logs import configure
 from bot.edge.web import PortTaken
@@ -33,7 +34,7 @@ from bot.simulator.market import Market
 from bot.simulator.serve import exchange_of, market_of
 from bot.simulator.serve import serve as serve_exchange
 from bot.simulator.server import SimulatedExchange
-from bot.simulator.synthetic import Recipe, SyntheticSource, synthetic_panel
+from bot.simulator.synthetic import WILD, SyntheticSource, synthetic_panel
 from bot.terminal import show
 from models.checkpoint import load
 from models.model import BadModel, Model
@@ -44,7 +45,7 @@ TRAIN_SHARE = 0.7
 TRAIN_MINUTES_MAX = 20_000
 FIT_SHARE = 0.85  # the rest chooses between lags
 SYNTHETIC_MINUTES = 14_400
-WILD = Recipe(common=0.0024, sector=0.00105, own=0.0009, stray=0.0021)  # so that a minute shows some trades
+LEARNED = "learned here"  # how a model that is no folder is called
 
 Beside = Callable[[Daemon], Coroutine[Any, Any, None]]
 
@@ -106,17 +107,32 @@ def prepare(
     """Loads or makes the candles, fits or loads the model, and clears the demo's own folder."""
     panel = _candle_panel(candles) if candles else synthetic_panel(coins, SYNTHETIC_MINUTES, seed, recipe=WILD)
     first = int(len(panel) * TRAIN_SHARE)
-    if model is not None:
-        chosen: Model = load(model)
-        panel = _of_model(panel, chosen)
-    else:
-        say = Console(stderr=True)
-        say.print(f"fitting a gaussian on {first:,} slices of {len(panel.symbols)} coins ...", style="dim")
-        chosen = fit("gaussian", panel.rows(max(0, first - TRAIN_MINUTES_MAX), first), FIT_SHARE).model
-    settings = _suited(settings, panel, speed)
+    given = load(model) if model else None
+    if given:
+        panel = _of_model(panel, given)
+    settings = _suited(settings, panel, speed, model.name if model else LEARNED)
     demo_folder.clear(Path(settings.storage.folder))
+    chosen = given or _learned(panel.rows(max(0, first - TRAIN_MINUTES_MAX), first))
     market = Market(panel if candles or model else SyntheticSource(coins, seed, recipe=WILD, keep=len(panel)))
     return Played(settings, panel, market, first, speed, chosen)
+
+
+def _learned(past: Panel) -> Model:
+    """The network that comes with lacuna, or a Gaussian, for these coins."""
+    say = Console(stderr=True)
+    learns = f"learns {len(past.symbols)} coins from {len(past):,} slices ..."
+    try:
+        from models.shipped import shipped, taught_on  # torch takes a second
+
+        fitted_ms = shipped(past.interval_ms).fitted_ms
+        why = "" if fitted_ms < past.open_ms[-1] else f"the network has seen candles up to {utc(fitted_ms)}: "
+    except ImportError:
+        why = "there is no PyTorch: "
+    if why:
+        say.print(f"{why}a gaussian {learns}", style="dim", highlight=False)
+        return fit("gaussian", past, FIT_SHARE).model
+    say.print(f"the network {learns}", style="dim", highlight=False)
+    return taught_on(past)
 
 
 def _of_model(panel: Panel, model: Model) -> Panel:
@@ -149,13 +165,13 @@ async def play(
         lines.close()
 
 
-def _suited(settings: Settings, panel: Panel, speed: float) -> Settings:
+def _suited(settings: Settings, panel: Panel, speed: float, model: str) -> Settings:
     """A folder of its own, the panel's universe, and patience for a busy machine at high speed."""
     folder = demo_folder.FOLDER if settings.storage.folder == Settings().storage.folder else settings.storage.folder
     updates: dict[str, Any] = {
         "storage": settings.storage.model_copy(update={"folder": folder}),
         "market": settings.market.model_copy(update={"symbols": panel.symbols}),
-        "forecaster": settings.forecaster.model_copy(update={"model": "gaussian"}),
+        "forecaster": settings.forecaster.model_copy(update={"model": model}),
     }
     return patient(settings.model_copy(update=updates), speed)
 

@@ -6,8 +6,9 @@ from bot.edge.faults import Faults
 from bot.edge.feed import Feed
 from bot.edge.forecaster import Forecaster
 from bot.edge.journal import Journal
-from bot.edge.metrics import Metrics
+from bot.edge.metrics import FORECASTS, Metrics
 from bot.edge.rest import Rest
+from bot.fates import Fates
 
 BAD = "bad: "
 
@@ -39,8 +40,18 @@ class Gauges:
             self._metrics.refused_candles(reason, self._grown(f"refused {reason}", total))
 
     def read_forecaster(self, forecaster: Forecaster) -> None:
-        for outcome in ("answered", "late", "failed"):
+        for outcome in FORECASTS:
             self._metrics.forecasts(outcome, self._grown(outcome, getattr(forecaster, outcome)))
+        spent = forecaster.spent
+        if spent:
+            self._metrics.inference_recently(spent.p50, spent.p99)
+
+    def count_fates(self, fates: Fates) -> None:
+        """What came of the strongest divergences of a slice that was just decided."""
+        for fate in fates.newest:
+            self._metrics.fate("ordered" if fate.client_id else "vetoed" if fate.vetoed else "left")
+        if fates.newest:
+            self._metrics.divergence(abs(fates.newest[0].divergence))
 
     def _grown(self, what: str, total: int) -> int:
         """By how much a counter grew since it was last read."""

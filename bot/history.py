@@ -16,22 +16,29 @@ from msgspec import Struct
 from rich.console import Console
 
 from backtest.run import rows_needed
-from bot.building import strategy_of
+from bot.building import remarks_on, strategy_of
 from bot.config import BadConfiguration, Settings
 from bot.core.market import Panel
 from bot.edge.candle_sources import EVER, source_of, timeframe_of
-from bot.edge.candles import check_holes, covered, load_panel, utc
+from bot.edge.candles import check_holes, covered, lifeless, load_panel, utc
+from bot.edge.columns import CoinsMissing
+from bot.edge.forecaster import check_universe
 from bot.edge.manifest import Range
 from bot.timerange import TimeRange
 from models.checkpoint import digest, load
-from models.model import Model
+from models.intersection import Intersection
+from models.model import BadModel, Model
 
 COVERAGE = 0.5
 MINUTE_MS = 60_000
+SHARED = "--intersect takes the coins that both the model and the candles have"
 
 
 class Asked(Struct, frozen=True):
-    """What a verb of research is asked to replay. `symbols` are those of the command line, () for none."""
+    """What a verb of research is asked to replay. `symbols` are those of the command line, () for none.
+
+    `intersect`: a model for another universe is played on the coins that it shares with the candles.
+    """
 
     settings: Settings
     candles: Path
@@ -39,6 +46,7 @@ class Asked(Struct, frozen=True):
     span: TimeRange
     symbols: tuple[str, ...] = ()
     hole_max_minutes: float = 1_440.0
+    intersect: bool = False
 
     @property
     def exchange(self) -> str | None:
@@ -65,7 +73,14 @@ def history_of(asked: Asked) -> History:
     """
     model = _model(asked)
     symbols, remarks = universe_of(asked, model)
-    source = source_of(asked.candles, symbols, asked.exchange, None)
+    if model:
+        remarks += remarks_on(asked.settings, model)
+    try:
+        source = source_of(asked.candles, symbols, asked.exchange, None)
+    except CoinsMissing as why:
+        if model is None:
+            raise
+        raise CoinsMissing(f"{why}; {SHARED}") from None
     interval_ms = source.interval_ms
     settings = as_played(asked.settings, source.symbols, interval_ms)
     _check_account(settings)
@@ -86,6 +101,7 @@ def history_of(asked: Asked) -> History:
         panel, left_out = _listed(panel, first)
         remarks += left_out
     check_holes(panel, int(asked.hole_max_minutes * MINUTE_MS))
+    remarks += lifeless(panel)
     say_remarks(remarks)
     name = digest(asked.model) if model and asked.model else ""
     return History(as_played(settings, panel.symbols, interval_ms), panel, first, model, name, remarks)
@@ -97,9 +113,8 @@ def universe_of(asked: Asked, model: Model | None) -> tuple[tuple[str, ...] | No
     market.symbols say what the bot trades, not what a folder has: they are played as far as they are there.
     """
     if model is not None:
-        if asked.symbols and set(asked.symbols) != set(model.symbols):
-            text = f"the model infers {len(model.symbols)} coins together: leave this option out"
-            raise BadConfiguration([f"--symbols: {text}"])
+        if asked.symbols and not asked.intersect:
+            _check_universe(asked.symbols, model)
         return model.symbols, ()
     wanted = asked.symbols or asked.settings.market.symbols
     if asked.symbols or not wanted:
@@ -116,6 +131,11 @@ def universe_of(asked: Asked, model: Model | None) -> tuple[tuple[str, ...] | No
         missing = ", ".join(symbol for symbol in wanted if symbol not in there)
         remarks.append(f"of market.symbols not among the candles: {missing}")
     return kept, tuple(remarks)
+
+
+def intersected(model: Model, symbols: tuple[str, ...]) -> Model:
+    """The model on the coins that it shares with these; itself where those are all of its own. BadModel under three."""
+    return model if set(model.symbols) <= set(symbols) else Intersection(model, symbols)
 
 
 def as_played(settings: Settings, symbols: tuple[str, ...], interval_ms: int) -> Settings:
@@ -152,7 +172,16 @@ def _check_account(settings: Settings) -> None:
         raise BadConfiguration([f"planner.life_ms {settings.planner.life_ms}: {text}"])
 
 
+def _check_universe(symbols: tuple[str, ...], model: Model) -> None:
+    try:
+        check_universe(model.symbols, symbols)
+    except BadModel as why:
+        text = "leave this option out, or let --intersect play what both have"
+        raise BadConfiguration([f"--symbols: {why}; {text}"]) from why
+
+
 def _model(asked: Asked) -> Model | None:
+    """The model that is played on, on the coins it shares with the candles where that is asked for."""
     folder = asked.model
     if not strategy_of(asked.settings).wants_forecast:
         return None
@@ -163,7 +192,10 @@ def _model(asked: Asked) -> Model | None:
         near = difflib.get_close_matches(folder.name, _names_beside(folder), n=1)
         hint = f": did you mean {folder.with_name(near[0])}?" if near else ": `lacuna train gaussian` makes one"
         raise BadConfiguration([f"--model {folder}: there is no such folder{hint}"])
-    return load(folder, "cpu")  # to the bit what the bot infers: a GPU rounds otherwise
+    model = load(folder, "cpu")  # to the bit what the bot infers: a GPU rounds otherwise
+    if not asked.intersect:
+        return model
+    return intersected(model, asked.symbols or source_of(asked.candles, None, asked.exchange, None).symbols)
 
 
 def _names_beside(folder: Path) -> list[str]:

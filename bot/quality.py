@@ -9,8 +9,8 @@ import base64
 from collections.abc import Iterable
 from pathlib import Path
 
+from backtest.report.frame import framed
 from backtest.report.saving import ReportUnwritable, save
-from backtest.report.style import STYLE
 from backtest.report.wording import counted, length, moment, number, percent, signed, text, tint
 from bot.quality_figures import figures
 from models.comparison import Comparison
@@ -18,7 +18,6 @@ from models.edge import Average, Event
 from models.evaluate import Evaluation, Scores
 from models.scores import Summary
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 OWN_STYLE = """
 img { display: block; width: 100%; background: #fff; border-radius: 4px; padding: 4px; }
 #models tbody tr:first-child > *, #horizons tbody tr:first-child > * { font-weight: 600; }
@@ -104,25 +103,8 @@ def page(found: Evaluation, pictures: dict[str, bytes]) -> str:
         _coins(found),
         _comparison(found.comparison),
     )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{text(found.architecture)} · lacuna</title>
-<link rel="icon" href="data:,">
-<style>{STYLE}{OWN_STYLE}</style>
-</head>
-<body>
-<header><h1>{text(found.architecture)}</h1><span id="about">{text(about)}</span></header>
-<main>
-{"".join(parts)}
-</main>
-<footer>lacuna evaluate · nothing scored here was fitted on · times are UTC · this file needs no network</footer>
-</body>
-</html>
-"""
+    header = f'<h1>{text(found.architecture)}</h1><span id="about">{text(about)}</span>'
+    return framed(found.architecture, header, parts, "lacuna evaluate · nothing scored here was fitted on", OWN_STYLE)
 
 
 def _models(found: Evaluation) -> str:

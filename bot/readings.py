@@ -3,11 +3,11 @@
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-
+from bot.core.market import Side
 from bot.daemon import Daemon
+from bot.edge.forecaster import Forecaster
+from bot.fates import Fate
 
-STRONGEST = 8
 ORDERS_SHOWN = 12
 LATE_AFTER_INTERVALS = 2
 
@@ -20,7 +20,8 @@ def status_of(daemon: Daemon) -> dict[str, Any]:
         "version": version("lacuna-trader"),
         "exchange": settings.exchange.name,
         "strategy": settings.strategy.name,
-        "model": settings.forecaster.model if daemon.has_model else "",
+        "model": settings.forecaster.model if daemon.architecture else "",
+        "architecture": daemon.architecture,
         "quote": settings.market.quote,
         "now_ms": daemon.clock.now_ms(),
         "ready": ready_of(daemon),
@@ -46,14 +47,15 @@ def status_of(daemon: Daemon) -> dict[str, Any]:
         "positions": _positions(daemon),
         "orders": _orders(daemon),
         "slices": list(daemon.recent_slices)[::-1],
-        "divergences": _strongest(daemon),
+        "divergences": _divergences(daemon),
+        "divergences_ms": daemon.fates.open_ms or None,
         "faults": [
             {"fault": one.fault, "symbol": one.symbol, "text": one.text, "times": one.times}
             for one in daemon.faults.open
         ],
         "fault_counts": daemon.faults.counts,
         "notes": list(daemon.recent_notes)[::-1],
-        "inference_ms": daemon.forecaster.seconds * 1000 if daemon.forecaster else None,
+        "forecasts": _forecasts(daemon.forecaster) if daemon.forecaster else None,
         "decision_ms": daemon.pump.decision_seconds * 1000,
         "journal": {"rows": daemon.journal.rows, "waiting": daemon.journal.depth},
     }
@@ -129,22 +131,49 @@ def _orders(daemon: Daemon) -> list[dict[str, Any]]:
     ]
 
 
-def _strongest(daemon: Daemon) -> list[dict[str, Any]]:
-    """The largest divergences of the newest slice that has a forecast."""
-    window = daemon.engine.window
-    if len(window) < 3:
-        return []
-    rows, (returns, _) = window.divergences(2), window.returns(2)
-    row = 1 if np.isfinite(rows[1]).any() else 0
-    found = rows[row]
-    order = np.argsort(-np.nan_to_num(np.abs(found)))[:STRONGEST]
+def _forecasts(forecaster: Forecaster) -> dict[str, Any]:
+    """Questions to the model by what came of them, and the milliseconds that inferences take."""
+    spent = forecaster.spent
+    taken = {name: getattr(spent, name) * 1000 if spent else None for name in ("last", "p50", "p99")}
+    return {
+        "asked": forecaster.asked,
+        "answered": forecaster.answered,
+        "skipped": forecaster.skipped,
+        "late": forecaster.late,
+        "failed": forecaster.failed,
+        "last_ms": taken["last"],
+        "p50_ms": taken["p50"],
+        "p99_ms": taken["p99"],
+    }
+
+
+def _divergences(daemon: Daemon) -> list[dict[str, Any]]:
+    """The strongest of the slice decided last, and what came of each."""
     return [
         {
-            "symbol": window.symbols[at],
-            "divergence": float(found[at]),
-            "inferred": float(found[at] + returns[row, at]),
-            "actual": float(returns[row, at]),
+            "symbol": one.symbol,
+            "divergence": one.divergence,
+            "inferred": one.inferred,
+            "actual": one.actual,
+            "expected": one.expected,
+            "cost": one.cost,
+            "fate": _fate(daemon, one),
+            "why": one.why,
         }
-        for at in order
-        if np.isfinite(found[at])
+        for one in daemon.fates.newest
     ]
+
+
+def _fate(daemon: Daemon, one: Fate) -> str:
+    """In a word: an order by how far it has come, else whether the coin is held."""
+    order = daemon.engine.orders.get(one.client_id)
+    if order is not None:
+        buy = order.side is Side.BUY
+        if order.filled:
+            return "bought" if buy else "sold"
+        if order.final:
+            return f"{'buy' if buy else 'sell'} {order.state}"
+        return "buying" if buy else "selling"
+    if one.vetoed:
+        return "vetoed"
+    return "held" if one.symbol in daemon.engine.ledger.holdings else "left"

@@ -9,11 +9,18 @@ import msgspec
 
 from bot.config import BadConfiguration
 from bot.core.market import BadSymbol, Panel, pair
-from bot.edge.candles import BadCandles, covered, load_panel
+from bot.edge.candle_sources import source_of
+from bot.edge.candles import BadCandles, covered, lifeless, load_panel
+from bot.edge.columns import CoinsMissing
+from bot.history import SHARED, intersected, say_remarks
+from bot.progress import progress_bar
 from bot.reporting import check_page
 from models.checkpoint import load
 from models.evaluate import evaluate
+from models.intersection import Intersection
 from models.train import train
+
+SLICES_MIN = 200  # of fewer no deviation is known
 
 
 def train_model(name: str, candles: Path, out: Path, coverage: float) -> dict[str, Any]:
@@ -22,33 +29,57 @@ def train_model(name: str, candles: Path, out: Path, coverage: float) -> dict[st
 
 
 def enough_coins(candles: Path, coverage: float) -> Panel:
-    """The coins of a candle folder with candles in at least this share of the slices. BadCandles under two."""
+    """The coins of a candle folder with candles in at least this share of the slices; those that never move are said.
+
+    BadCandles under two coins, or under SLICES_MIN slices.
+    """
     panel = load_panel(candles)
+    if len(panel) < SLICES_MIN:
+        raise BadCandles(
+            f"{candles}: {len(panel)} slices are too few to fit on, {SLICES_MIN} are the least: fetch more"
+        )
     symbols = covered(panel, coverage)
     if len(symbols) < 2:
         raise BadCandles(
             f"{candles}: {len(symbols)} coins have candles in {coverage:.0%} of the slices: lower --coverage"
         )
-    return panel.of(symbols)
+    panel = panel.of(symbols)
+    say_remarks(lifeless(panel))
+    return panel
 
 
 def evaluate_model(
-    folder: Path, candles: Path, steps: int | None = None, coin: str | None = None, report: Path | None = None
+    folder: Path,
+    candles: Path,
+    steps: int | None = None,
+    coin: str | None = None,
+    report: Path | None = None,
+    intersect: bool = False,
 ) -> dict[str, Any]:
     """Scores a model folder on the last 15 % of a candle folder, beside the closed forms fitted on its first 70 %.
 
-    `report` is an HTML page to write, with its pictures beside it.
+    `report` is an HTML page to write, with its pictures beside it; `intersect` scores a model for other coins on those
+    that both have.
     """
     if report is not None:
         check_page(report)
     named = None if coin is None else _pair(coin)
     model = load(folder)
-    found = evaluate(model, load_panel(candles, model.symbols), steps, named)
+    if intersect:
+        model = intersected(model, source_of(candles, None, None, None).symbols)
+    try:
+        panel = load_panel(candles, model.symbols)
+    except CoinsMissing as why:
+        raise CoinsMissing(f"{why}; {SHARED}") from None
+    remarks = (model.remarks if isinstance(model, Intersection) else ()) + lifeless(panel)
+    say_remarks(remarks)
+    with progress_bar("evaluate") as told:
+        found = evaluate(model, panel, steps, named, told)
     if report is not None:
         from bot.quality import write_quality  # matplotlib takes a second
 
         write_quality(found, report)
-    return found.as_dict()
+    return found.as_dict() | {"remarks": remarks}
 
 
 def _pair(coin: str) -> str:

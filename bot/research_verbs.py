@@ -46,7 +46,10 @@ ACCOUNT = (
     click.option("--capital", type=Positive(1e12), help="What the account begins with."),
     click.option("--fee", metavar="0.1%", help="Of every trade: 0.1% or 0.001."),
 )
-model = click.option("--model", type=click.Path(path_type=Path), help="A model folder, where the strategy needs one.")
+MODEL = (
+    click.option("--model", type=click.Path(path_type=Path), help="A model folder, where the strategy needs one."),
+    click.option("--intersect", is_flag=True, help="A model for other coins: play those that both have, at least 3."),
+)
 report = click.option("--report", type=click.Path(path_type=Path), help=BESIDE)
 research = click.option(
     "--research",
@@ -70,6 +73,7 @@ def asks(verb: Callable[..., None]) -> Callable[..., None]:
         timerange: str,
         hole_max: float,
         model: Path | None = None,
+        intersect: bool = False,
         capital: float | None = None,
         fee: str | None = None,
         **own: Any,
@@ -80,7 +84,7 @@ def asks(verb: Callable[..., None]) -> Callable[..., None]:
         settings = _chosen(path, sets, strategy, capital, fee)
         set_here = any(text.partition("=")[0] == UNIVERSE for text in sets)  # as good as --symbols: it must be there
         named = _pairs(symbols) or (settings.market.symbols if set_here else ())
-        verb(Asked(settings, candles, model, parse(timerange), named, hole_max), **own)
+        verb(Asked(settings, candles, model, parse(timerange), named, hole_max, intersect), **own)
 
     return _with(asking, ASKED)
 
@@ -88,6 +92,11 @@ def asks(verb: Callable[..., None]) -> Callable[..., None]:
 def on_account(verb: Callable[..., None]) -> Callable[..., None]:
     """Gives a verb that `asks` the options of the account it replays with."""
     return _with(verb, ACCOUNT)
+
+
+def on_model(verb: Callable[..., None]) -> Callable[..., None]:
+    """Gives a verb that `asks` the options of the model it replays with."""
+    return _with(verb, MODEL)
 
 
 def _with(verb: Callable[..., None], options: tuple[Callable[..., Any], ...]) -> Callable[..., None]:
@@ -130,7 +139,7 @@ def _pairs(text: str) -> tuple[str, ...]:
 @click.command(cls=Verb)
 @asks
 @on_account
-@model
+@on_model
 @report
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of bootstrap and random entries.")
 @research
@@ -148,7 +157,7 @@ def backtest(asked: "Asked", report: Path | None, seed: int, research: Path, as_
 
 @click.command(cls=Verb)
 @asks
-@model
+@on_model
 @click.option("--cuts", type=click.IntRange(2, 1_000), default=10, show_default=True, help="Slices to cut at.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the other futures.")
 @as_json
@@ -166,7 +175,7 @@ def lookahead(asked: "Asked", cuts: int, seed: int, as_json: bool) -> None:
 
 @click.command(cls=Verb)
 @asks
-@model
+@on_model
 @click.option("--speed", type=Positive(1_000.0), default=60.0, show_default=True, help="Minutes of market per minute.")
 @as_json
 def parity(asked: "Asked", speed: float, as_json: bool) -> None:
@@ -220,7 +229,7 @@ def walk_forward(
 @click.command(cls=Verb)
 @asks
 @on_account
-@model
+@on_model
 @click.option(
     "--param",
     "parameters",

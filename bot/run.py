@@ -30,9 +30,11 @@ from bot.readings import ready_of, status_of
 from bot.session import wants_forecast
 from models.baselines import Market
 from models.checkpoint import BadModel, load
+from models.intersection import SHARED_MIN, Intersection
 from models.model import Model
 
-BUILT_IN = "market"
+BUILT_IN, PRETRAINED = "market", "pretrained"
+OTHERS = "set market.symbols = [] to take the model's own, or forecaster.intersect = true to trade those that both have"
 STOP_WITHIN_S = 7.5  # fault P1 grants 8
 WEB_AGAIN_S = 5.0
 INPUT_OUTPUT = 74
@@ -62,8 +64,11 @@ def choose_model(settings: Settings) -> tuple[tuple[str, ...], Model | None]:
         if len(wanted) < 2:
             raise BadConfiguration(["market.symbols: the market model needs at least two coins"])
         return wanted, Market(wanted, settings.market.interval_ms)
+    if name == PRETRAINED:
+        return wanted, _pretrained(wanted, settings.market.interval_ms)
     if not name:
-        raise BadConfiguration([f"forecaster.model: {settings.strategy.name} needs one: {BUILT_IN} or a model folder"])
+        text = f"{settings.strategy.name} needs one: {PRETRAINED}, {BUILT_IN} or a model folder"
+        raise BadConfiguration([f"forecaster.model: {text}"])
     try:
         model = load(Path(name))
     except BadModel as why:
@@ -74,13 +79,34 @@ def choose_model(settings: Settings) -> tuple[tuple[str, ...], Model | None]:
                 f"forecaster.model: is for candles of {model.interval_ms} ms, not market.timeframe {settings.market.timeframe}"
             ]
         )
-    if wanted:
-        try:
+    if not wanted or set(wanted) == set(model.symbols):
+        return model.symbols, model
+    try:
+        if settings.forecaster.intersect:
+            model = Intersection(model, wanted)
+        else:
             check_universe(model.symbols, wanted)
-        except BadModel as why:
-            hint = "set market.symbols = [] to take the model's own"
-            raise BadConfiguration([f"forecaster.model: {name}: {why}; {hint}"]) from why
+    except BadModel as why:
+        hint = "" if settings.forecaster.intersect else f"; {OTHERS}"
+        raise BadConfiguration([f"forecaster.model: {name}: {why}{hint}"]) from why
     return model.symbols, model
+
+
+def _pretrained(wanted: tuple[str, ...], interval_ms: int) -> Model:
+    """The network that comes with lacuna, for these coins. BadConfiguration where it cannot serve them."""
+    if len(wanted) < SHARED_MIN:
+        raise BadConfiguration([f"market.symbols: a network infers coins from each other: name {SHARED_MIN} at least"])
+    try:
+        from models.shipped import for_coins  # torch takes a second
+
+        return for_coins(wanted, interval_ms)
+    except ImportError as why:
+        text = (
+            f"{PRETRAINED} is a network and needs PyTorch: pip install 'lacuna-trader[torch]', or set it to {BUILT_IN}"
+        )
+        raise BadConfiguration([f"forecaster.model: {text}"]) from why
+    except BadModel as why:
+        raise BadConfiguration([f"forecaster.model: {PRETRAINED}: {why}"]) from why
 
 
 async def serve(

@@ -24,6 +24,7 @@ from bot.core.memory import genesis, remember
 from bot.core.snapshot import Snapshot
 from bot.edge.encoding import encode_commands
 from bot.edge.store import Recorded, Row, Store
+from strategies import SETTINGS as STRATEGY_SETTINGS
 
 
 class Diverged(Exception):
@@ -51,8 +52,11 @@ def wants_forecast(settings: Settings) -> bool:
 
 
 def recorded_as(settings: Settings, rows: int) -> dict[str, Any]:
-    """What a session's row keeps, so that its engine can be built again."""
-    return {"rows": rows, "settings": settings.model_dump(mode="json")}
+    """What a session's row keeps, so that its engine can be built again, whatever the defaults are then."""
+    name = settings.strategy.name
+    own = STRATEGY_SETTINGS[name](**settings.strategies.get(name, {})).model_dump(mode="json")
+    told = settings.model_dump(mode="json")
+    return {"rows": rows, "settings": told | {"strategies": told["strategies"] | {name: own}}}
 
 
 def engine_of(recorded: dict[str, Any], symbols: tuple[str, ...]) -> Engine:

@@ -21,10 +21,11 @@ from backtest.statistics import Statistics, as_dict
 from backtest.study import StoredStudy
 from backtest.sweep import Part, Tried, best_of, overfitting_of, parts_of, search, tried_of, verdict
 from backtest.trials import Trials
-from bot.backtesting import forecasts_of, progress_bar
+from bot.backtesting import forecasts_of
 from bot.config import BadConfiguration
 from bot.edge.candles import utc
 from bot.history import Asked, History, history_of
+from bot.progress import progress_bar
 
 ROWS_MIN = 100
 

@@ -1,6 +1,7 @@
 """The live table of `lacuna demo`: equity, what is held, the strongest divergences, what was done and why."""
 
 import asyncio
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,7 +29,7 @@ def picture(status: dict[str, Any]) -> Group:
     """One frame."""
     if "equity" not in status:
         return Group(Text(f"lacuna {status['version']}: {status['ready']} …", style="dim"))
-    return Group(_headline(status), _tables(status), _last_words(status))
+    return Group(_headline(status), _tables(status), _divergences(status), _last_words(status))
 
 
 def _headline(status: dict[str, Any]) -> Text:
@@ -53,10 +54,6 @@ def _tables(status: dict[str, Any]) -> Table:
     for row in status["positions"][:ROWS]:
         colour = "green" if row["profit"] >= 0 else "red"
         positions.add_row(row["symbol"], f"{row['weight']:.1%}", Text(f"{row['profit']:+.2f}", style=colour))
-    divergences = _table("divergence", "inferred", "actual", "gap")
-    for row in status["divergences"][:ROWS]:
-        values = (f"{row['inferred']:+.2%}", f"{row['actual']:+.2%}", f"{row['divergence']:+.2%}")
-        divergences.add_row(row["symbol"], *values)
     orders = _table("orders", "side", "state", "why")
     for row in status["orders"][:ROWS]:
         orders.add_row(row["symbol"], row["side"], row["state"], row["reason"])
@@ -65,25 +62,52 @@ def _tables(status: dict[str, Any]) -> Table:
         coins = f"{row['present']}/{row['total']}"
         decided = "–" if row["decision_s"] is None else f"{row['decision_s'] * 1000:.2f} ms"
         slices.add_row(_clock(row["open_ms"]), coins, decided)
-    grid.add_row(positions, divergences, orders, slices)
+    grid.add_row(positions, orders, slices)
     return grid
+
+
+def _divergences(status: dict[str, Any]) -> Table:
+    """The strongest divergences of the newest decided slice, and what came of each."""
+    table = _table("strongest divergences", "inferred", "actual", "gap", "expected", "cost", "fate", "why")
+    for row in status["divergences"][:ROWS]:
+        values = [f"{row[name]:+.2%}" for name in ("inferred", "actual", "divergence")]
+        values.append("–" if row["expected"] is None else f"{row['expected']:+.2%}")
+        values.append(f"{row['cost']:.2%}" if row["cost"] else "none")
+        colour = {"bought": "green", "buying": "green", "sold": "red", "selling": "red", "vetoed": "yellow"}
+        table.add_row(row["symbol"], *values, Text(row["fate"], style=colour.get(row["fate"], "dim")), row["why"])
+    return table
 
 
 def _table(first: str, *others: str) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="dim")
     table.add_column(first, no_wrap=True)
     for name in others:
-        table.add_column(name, justify="left" if name in ("side", "state", "why") else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name in ("side", "state", "fate", "why") else "right", no_wrap=True)
     return table
 
 
 def _last_words(status: dict[str, Any]) -> Text:
-    inference = status["inference_ms"]
-    spent = f"decision {status['decision_ms']:.2f} ms" + (f", inference {inference:.2f} ms" if inference else "")
+    spent = f"decision {status['decision_ms']:.2f} ms"
     faults = "  ".join(f"{fault} x{times}" for fault, times in status["fault_counts"].items()) or "none"
-    lines = [f"{spent}   faults: {faults}   journal: {status['journal']['rows']} rows"]
+    lines = [f"{spent}   faults: {faults}   journal: {status['journal']['rows']} rows", *_model(status)]
     lines += [f"{_clock(note['time_ms'])} {note['code']}: {note['text']}"[:160] for note in status["notes"][:3]]
     return Text("\n".join(lines), style="dim")
+
+
+def _model(status: dict[str, Any]) -> Iterator[str]:
+    """A line on the model that infers, where there is one."""
+    asked = status["forecasts"]
+    if asked is None:
+        return
+    yield (
+        f"model {status['model']} ({status['architecture']})   inference {_ms(asked['last_ms'])},"
+        f" p50 {_ms(asked['p50_ms'])}, p99 {_ms(asked['p99_ms'])}   {asked['answered']} answered,"
+        f" {asked['skipped']} skipped, {asked['late']} late, {asked['failed']} failed"
+    )
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f} ms"
 
 
 def _clock(time_ms: int) -> str:

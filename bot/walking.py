@@ -14,12 +14,12 @@ from backtest.statistics import DAY_MS, as_dict
 from backtest.summary import text_of
 from backtest.trials import Trials
 from backtest.walkforward import FIT, Fold, FoldFigures, Refitted, fold_figures, folds_of, model_rows, refit_all, walk
-from bot.backtesting import progress_bar
 from bot.building import strategy_of
 from bot.config import BadConfiguration, Settings
 from bot.core.market import Panel
 from bot.edge.candles import check_holes, covered, load_panel, utc
 from bot.history import COVERAGE, MINUTE_MS, Asked, as_played, say_remarks, universe_of
+from bot.progress import progress_bar
 from bot.reporting import check_report, write
 from models.baselines import Gaussian
 

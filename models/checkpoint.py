@@ -42,18 +42,19 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 Tensors = Mapping[str, NDArray[Any]]
 Loader = Callable[[tuple[str, ...], int, int, Mapping[str, Any], Tensors], Model]
 CLOSED_FORMS: dict[str, Loader] = {"market": Market.load, "ridge": Ridge.load, "gaussian": Gaussian.load}
-NETWORKS = ("coin-query",)
+NETWORKS = ("coin-query", "masked")
 ARCHITECTURES = (*CLOSED_FORMS, *NETWORKS)
 
 
 class Card(Struct, frozen=True):
-    """What the folder tells people: the candles fitted on, and scores by name."""
+    """What the folder tells people: the candles fitted on, scores by name, and the command that made it."""
 
     start_ms: int
     stop_ms: int
     slices: int
     metrics: dict[str, float | None] = {}
     limits: str = ""
+    command: str = ""
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,6 +71,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     metrics: dict[str, float | None]
     weights_sha256: str
     limits: str = ""
+    command: str = ""
 
 
 def check_target(folder: Path) -> None:
@@ -95,6 +97,7 @@ def save(model: Model, folder: Path, card: Card) -> Config:
         card.metrics,
         hashlib.sha256(weights).hexdigest(),
         card.limits,
+        card.command,
     )
     text = json.dumps(msgspec.to_builtins(config), indent=1, sort_keys=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -217,6 +220,7 @@ def _readme(config: Config) -> str:
         " (ms, UTC). What it says about those is no test of it.\n\n"
         f"Settings: `{json.dumps(config.settings, sort_keys=True)}`\n\n{scores or 'No scores.'}\n\n"
         f"{config.limits}{bool(config.limits) * chr(10) * 2}"
+        f"{bool(config.command) * f'Made by `{config.command}`.{chr(10) * 2}'}"
         f"Coins: {', '.join(config.symbols)}\n"
     )
 

@@ -13,6 +13,7 @@ divergence_next  of (inferred - actual) with the actual return of the next slice
 import copy
 import difflib
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ import numpy as np
 from msgspec import Struct
 
 from bot.core.market import Floats, Integers, Panel
+from models.bulk import Told, infer_in_bulk, nobody, observe_in_bulk
 from models.calibration import Bin, calibrate
 from models.comparison import Comparison, compare
 from models.dataset import returns_in, split
@@ -105,8 +107,12 @@ class Rows(Struct, frozen=True, eq=False):
     ahead: tuple[Forward, ...]
 
 
-def evaluate(model: Model, panel: Panel, steps: int | None = None, coin: str | None = None) -> Evaluation:
+def evaluate(
+    model: Model, panel: Panel, steps: int | None = None, coin: str | None = None, told: Told = nobody
+) -> Evaluation:
     """Scores a freshly loaded model on the last 15 % of the panel, or on `steps` of it, evenly spaced. It is left as it was.
+
+    `told` hears how many slices are inferred, of all that the model and the baselines infer.
 
     CannotScore when it was fitted on any of that, or the panel lacks coins, length, or the model's interval. BadModel
     for a `coin` to compare that is none of the model's.
@@ -115,8 +121,9 @@ def evaluate(model: Model, panel: Panel, steps: int | None = None, coin: str | N
     panel = _suited(model, panel)
     compared = model.symbols.index(_compared(model, coin))
     test = split(panel).test
-    inferred = {"": _infer_test(model, panel)}
-    inferred |= {name: _infer_test(fit_baseline(name, panel), panel) for name in BASELINES}
+    inferred = {"": _infer_test(model, panel, _part(told, 0))}
+    for part, name in enumerate(BASELINES, 1):
+        inferred[name] = _infer_test(fit_baseline(name, panel), panel, _part(told, part))
     actual = _actual(panel, len(test))
     comparison = compare(model.symbols[compared], test.open_ms, inferred[""][:, compared], actual[:, compared])
     at = _evenly(len(test), steps)
@@ -158,10 +165,14 @@ def _suited(model: Model, panel: Panel) -> Panel:
         raise CannotScore(f"{len(panel)} slices leave {len(test)} to score on: give more")
     if model.fitted_ms >= int(test.open_ms[0]):
         raise CannotScore(
-            f"the model was fitted on slices up to {model.fitted_ms}, the scored ones would begin at"
-            f" {int(test.open_ms[0])}: give newer candles, or fit on less"
+            f"the model was fitted on slices up to {_utc(model.fitted_ms)}, the scored ones would begin at"
+            f" {_utc(int(test.open_ms[0]))}: give newer candles, or fit on less"
         )
-    return panel.of(model.symbols)
+    return panel if panel.symbols == model.symbols else panel.of(model.symbols)
+
+
+def _utc(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _compared(model: Model, coin: str | None) -> str:
@@ -175,11 +186,18 @@ def _compared(model: Model, coin: str | None) -> str:
     return coin
 
 
-def _infer_test(model: Model, panel: Panel) -> Floats:
+def _infer_test(model: Model, panel: Panel, told: Told) -> Floats:
     """The inferred returns of the test slices; the model first catches up with what lies before them."""
     start = int(np.searchsorted(panel.open_ms, model.fitted_ms, side="right"))
-    test = len(split(panel).test)
-    return copy.deepcopy(model).infer_panel(panel.rows(start, len(panel)))[-test:]
+    first = len(panel) - len(split(panel).test)
+    at_work = copy.deepcopy(model)
+    observe_in_bulk(at_work, panel.rows(start, first))
+    return infer_in_bulk(at_work, panel.rows(first, len(panel)), told)
+
+
+def _part(told: Told, part: int) -> Told:
+    """Tells of one of the models as a part of all."""
+    return lambda done, of: told(part * of + done, (1 + len(BASELINES)) * of)
 
 
 def _actual(panel: Panel, test: int) -> Floats:

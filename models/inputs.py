@@ -29,7 +29,8 @@ class Inputs(Struct, frozen=True, eq=False):
 
     `candles` [T, N, 3]: scaled returns, wicks, volume; `wildness` [T, N]: the scale against its long run; all 0 where
     unknown. `base` [T, N] is 0 where the Gaussian infers nothing, `known` [T, N] where there was a return whose `scale`
-    [T, N] is known. `follows` [T]: the slice comes right after the one before.
+    [T, N] is known. `follows` [T]: the slice comes right after the one before. `raw` [T, N]: returns as they are, which
+    no scaled and clipped return gives back.
     """
 
     open_ms: Integers
@@ -39,6 +40,7 @@ class Inputs(Struct, frozen=True, eq=False):
     known: Mask
     scale: Floats
     follows: Mask
+    raw: Singles
 
     def __len__(self) -> int:
         return len(self.open_ms)
@@ -65,6 +67,7 @@ class Stream:
             steps.known,
             steps.scale,
             steps.returns.follows,
+            steps.returns.values.astype(SINGLE),
         )
 
     def _levels(self, panel: Panel) -> Floats:

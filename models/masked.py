@@ -1,15 +1,19 @@
 """Masked cross-section: infers the returns of hidden coins from all the others (model A), a time step being a token.
 
 Source  spec.md section 2: a linear map of each slice's returns, learned absolute positions, encoder, head.
-B windows  W slices, oldest first  N coins  D width  H heads  A newest slices asked for  P hidden sets of a plan
-In      x_BWN returns over trailing volatility (`published-raw`: raw), known_BWN bool, hidden_BWN bool.
-Out     inferred returns [B, A, N], same scale, every entry.
+Past    "whole": every slice attends to every other, as published. "shared": slices before the newest do not attend to it,
+        so they are the same whatever is hidden in it: computed once, they serve many versions of the newest slice, one
+        for each set of coins hidden there: 13 times fewer rows at the published size, and all sets train in one pass.
+B windows  W slices, oldest first  N coins  D width  H heads  K width of a head  P hidden sets of a plan
+R rows: the slices of a window, the last of them once for each version; with the whole past R = W  A newest rows asked for
+In      x_BWN returns over trailing volatility (`raw`: as they are), known_BWN bool, hidden_BRN bool.
+Out     inferred returns [B, A, N], in the units of x, every entry.
 Holds   what an entry that is hidden or not known contains never reaches the output (tests put NaN there).
 """
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -19,9 +23,10 @@ from torch import Tensor, nn
 
 Hide = Literal["last", "window"]
 
-BLOCK = 8
 NORM_EPSILON = 1e-12
 DEVIATION = 0.02  # of every weight at the start
+LEVEL_MIN = 0.1  # of a slice, in its units: a minute in which next to nothing moved is not blown up
+LARGE = 256  # the width from which bf16 is worth its cost on a CPU
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,10 +34,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `hide` is what of a coin is hidden when it is inferred: its last row or its whole window. `norm` is where the
     LayerNorm of a block stands. With `told` the network also sees which entries are shown, and so tells a hidden
-    entry from a true zero (spec 8.5).
+    entry from a true zero (spec 8.5). With `levelled` each slice is divided by its level, the root mean square of what is
+    shown of it, and what is inferred multiplied by it; the network is told the logarithm. LayerNorms forget how large
+    a slice was: without it nothing larger than usual can be inferred, and the wildest minutes rule a correlation. With `raw` returns come in and go out as they are (spec 8.6). `plan` is which coins
+    are inferred: all of them, `block` hidden at a time (fewer of few coins), or those of one `blackout`, the same ones
+    always.
     """
 
-    coins: int
     window: int = 240
     width: int = 384
     depth: int = 12
@@ -40,35 +48,26 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dropout: float = 0.1
     hide: Hide = "last"
     norm: Literal["post", "pre"] = "post"
+    past: Literal["whole", "shared"] = "whole"
     told: bool = False
+    levelled: bool = False
+    raw: bool = False
+    plan: Literal["blocks", "blackout"] = "blocks"
+    block: int = 8
 
     def __post_init__(self) -> None:
-        if min(self.coins, self.window, self.width, self.depth, self.heads) < 1:
-            raise ValueError("coins, window, width, depth and heads must be 1 or more")
+        if min(self.window, self.width, self.depth, self.heads, self.block) < 1:
+            raise ValueError("window, width, depth, heads and block must be 1 or more")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
-
-
-def preset(name: str, coins: int) -> Config:
-    """A configuration by name. ValueError for a name that is none.
-
-    `published` and `published-raw` differ in their inputs alone. `small` and `base` look back less far, are told
-    what is shown and normalise before each part: of this family that comes closest to the closed forms.
-    """
-    match name:
-        case "published" | "published-raw":
-            return Config(coins, hide="window")
-        case "base":
-            return Config(coins, window=64, width=256, depth=6, heads=8, norm="pre", told=True)
-        case "small":
-            return Config(coins, window=32, width=128, depth=4, heads=4, norm="pre", told=True)
-    raise ValueError(f"there is no preset {name!r}: choose published, published-raw, base or small")
+        if self.past == "shared" and (self.hide == "window" or self.window < 2):
+            raise ValueError("a past that is shared hides the last row alone, of a window of 2 or more: hide = last")
 
 
 class Attention(nn.Module):
-    """Softmax attention of the newest A slices to all W, in both directions of time."""
+    """Softmax attention of the newest A rows to all R, in both directions of time."""
 
     def __init__(self, c: Config) -> None:
         super().__init__()
@@ -77,17 +76,29 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(c.width, 2 * c.width)
         self.out = nn.Linear(c.width, c.width)
 
-    def forward(self, x_BWD: Tensor, asked: int) -> Tensor:
-        q_BHAK = self._heads(self.query(x_BWD[:, -asked:]))
-        k_BHWK, v_BHWK = (self._heads(part) for part in self.key_value(x_BWD).chunk(2, dim=-1))
-        dropout = self.dropout if self.training else 0.0
-        x_BHAK = F.scaled_dot_product_attention(q_BHAK, k_BHWK, v_BHWK, dropout_p=dropout)
+    def forward(self, x_BRD: Tensor, asked: int, seen_VR: Tensor | None) -> Tensor:
+        """`seen_VR` are the rows that each of V versions of the newest slice attends to; None: all attend to all."""
+        q_BHAK = self._heads(self.query(x_BRD[:, -asked:]))
+        k_BHRK, v_BHRK = (self._heads(part) for part in self.key_value(x_BRD).chunk(2, dim=-1))
+        if seen_VR is None:
+            x_BHAK = self._attend(q_BHAK, k_BHRK, v_BHRK)
+        else:
+            newest = len(seen_VR)
+            parts = [self._attend(q_BHAK[:, :, -newest:], k_BHRK, v_BHRK, seen_VR if newest > 1 else None)]
+            if asked > newest:
+                past = (k_BHRK[:, :, :-newest], v_BHRK[:, :, :-newest])
+                parts.insert(0, self._attend(q_BHAK[:, :, :-newest], *past))
+            x_BHAK = torch.cat(parts, dim=2)
         x_BAD: Tensor = self.out(x_BHAK.transpose(1, 2).flatten(2))
         return x_BAD
 
-    def _heads(self, x_BWD: Tensor) -> Tensor:
-        windows, slices, width = x_BWD.shape
-        return x_BWD.view(windows, slices, self.heads, width // self.heads).transpose(1, 2)
+    def _attend(self, q_BHAK: Tensor, k_BHRK: Tensor, v_BHRK: Tensor, seen_AR: Tensor | None = None) -> Tensor:
+        dropout = self.dropout if self.training else 0.0
+        return F.scaled_dot_product_attention(q_BHAK, k_BHRK, v_BHRK, seen_AR, dropout_p=dropout)
+
+    def _heads(self, x_BRD: Tensor) -> Tensor:
+        windows, rows, width = x_BRD.shape
+        return x_BRD.view(windows, rows, self.heads, width // self.heads).transpose(1, 2)
 
 
 class FeedForward(nn.Module):
@@ -96,13 +107,13 @@ class FeedForward(nn.Module):
         self.widen = nn.Linear(c.width, 4 * c.width)
         self.narrow = nn.Linear(4 * c.width, c.width)
 
-    def forward(self, x_BWD: Tensor) -> Tensor:
-        x_BWD = self.narrow(F.gelu(self.widen(x_BWD)))
-        return x_BWD
+    def forward(self, x_BRD: Tensor) -> Tensor:
+        x_BRD = self.narrow(F.gelu(self.widen(x_BRD)))
+        return x_BRD
 
 
 class Block(nn.Module):
-    """One encoder layer. It gives the newest `asked` slices: the last layer need not compute the others."""
+    """One encoder layer. It gives the newest `asked` rows: the last layer need not compute the others."""
 
     def __init__(self, c: Config) -> None:
         super().__init__()
@@ -113,22 +124,22 @@ class Block(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(c.width, eps=NORM_EPSILON)
         self.drop = nn.Dropout(c.dropout)
 
-    def forward(self, x_BWD: Tensor, asked: int) -> Tensor:
-        x_BAD: Tensor = x_BWD[:, -asked:]
+    def forward(self, x_BRD: Tensor, asked: int, seen_VR: Tensor | None) -> Tensor:
+        x_BAD: Tensor = x_BRD[:, -asked:]
         if self.norm_first:
-            x_BAD = x_BAD + self.drop(self.attention(self.attention_norm(x_BWD), asked))
+            x_BAD = x_BAD + self.drop(self.attention(self.attention_norm(x_BRD), asked, seen_VR))
             x_BAD = x_BAD + self.drop(self.feed_forward(self.feed_forward_norm(x_BAD)))
             return x_BAD
-        x_BAD = self.attention_norm(x_BAD + self.drop(self.attention(x_BWD, asked)))
+        x_BAD = self.attention_norm(x_BAD + self.drop(self.attention(x_BRD, asked, seen_VR)))
         x_BAD = self.feed_forward_norm(x_BAD + self.drop(self.feed_forward(x_BAD)))
         return x_BAD
 
 
 class Masked(nn.Module):
-    def __init__(self, c: Config, generator: torch.Generator | None = None) -> None:
+    def __init__(self, c: Config, coins: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = c
-        self.embed = nn.Linear(2 * c.coins if c.told else c.coins, c.width)
+        self.embed = nn.Linear(coins + c.told * coins + c.levelled, c.width)
         self.place_WD = nn.Parameter(torch.empty(c.window, c.width))
         self.norm = nn.LayerNorm(c.width, eps=NORM_EPSILON)
         self.drop = nn.Dropout(c.dropout)
@@ -138,7 +149,7 @@ class Masked(nn.Module):
             nn.Linear(c.width, c.width),
             nn.GELU(),
             nn.LayerNorm(c.width, eps=NORM_EPSILON),
-            nn.Linear(c.width, c.coins),
+            nn.Linear(c.width, coins),
         )
         self._begin(generator)
 
@@ -149,18 +160,45 @@ class Masked(nn.Module):
                 nn.init.normal_(part.weight, std=DEVIATION, generator=generator)
                 nn.init.zeros_(part.bias)
 
-    def forward(self, x_BWN: Tensor, known_BWN: Tensor, hidden_BWN: Tensor, asked: int | None = None) -> Tensor:
-        """Inferred returns of the newest `asked` slices [B, A, N]; of all W when it is None."""
-        shown_BWN = known_BWN & ~hidden_BWN
-        x_BWN = torch.where(shown_BWN, x_BWN, 0.0)  # not x * shown: zero times NaN is NaN
+    def forward(self, x_BWN: Tensor, known_BWN: Tensor, hidden_BRN: Tensor, asked: int | None = None) -> Tensor:
+        """Inferred returns of the newest `asked` rows [B, A, N]; of all R when it is None."""
+        rows = hidden_BRN.shape[1]
+        shown_BRN = versions(known_BWN, rows) & ~hidden_BRN
+        x_BRN = torch.where(shown_BRN, versions(x_BWN, rows), 0.0)  # not x * shown: zero times NaN is NaN
+        level_BR1 = _level(x_BRN, shown_BRN) if self.config.levelled else None
+        read = [x_BRN] if level_BR1 is None else [x_BRN / level_BR1, level_BR1.log()]
         if self.config.told:
-            x_BWN = torch.cat((x_BWN, shown_BWN.to(x_BWN.dtype)), dim=-1)
-        x_BWD = self.drop(self.norm(self.embed(x_BWN) + self.place_WD))
+            read.append(shown_BRN.to(x_BRN.dtype))
+        x_BRD = self.drop(self.norm(self.embed(torch.cat(read, dim=-1)) + versions(self.place_WD[None], rows)))
+        seen_VR = self._seen(rows)
         for block in self.blocks[:-1]:
-            x_BWD = block(x_BWD, self.config.window)
-        x_BAD = self.blocks[-1](x_BWD, asked or self.config.window)
+            x_BRD = block(x_BRD, rows, seen_VR)
+        x_BAD = self.blocks[-1](x_BRD, asked or rows, seen_VR)
         x_BAN: Tensor = self.head(self.last_norm(x_BAD))
-        return x_BAN
+        return x_BAN if level_BR1 is None else x_BAN * level_BR1[:, -x_BAN.shape[1] :]
+
+    def _seen(self, rows: int) -> Tensor | None:
+        """What the versions of the newest slice attend to: the past, and each to itself. None where all attend to all."""
+        past = self.config.window - 1
+        if self.config.past == "whole":
+            assert rows == past + 1, "with the whole past a window has one newest slice"
+            return None
+        own_VV = torch.eye(rows - past, dtype=torch.bool, device=self.place_WD.device)
+        return F.pad(own_VV, (past, 0), value=True)
+
+
+def _level(x_BRN: Tensor, shown_BRN: Tensor) -> Tensor:
+    """The root mean square [B, R, 1] of what is shown of each slice, LEVEL_MIN at least."""
+    squares_BR1 = x_BRN.square().sum(dim=-1, keepdim=True) / shown_BRN.sum(dim=-1, keepdim=True).clamp(min=1)
+    return squares_BR1.sqrt().clamp(min=LEVEL_MIN)
+
+
+def versions(x_BWN: Tensor, rows: int) -> Tensor:
+    """The window with its newest slice repeated, [B, R, N]."""
+    newest = rows - x_BWN.shape[1] + 1
+    if newest == 1:
+        return x_BWN
+    return torch.cat((x_BWN[:, :-1], x_BWN[:, -1:].expand(-1, newest, -1)), dim=1)
 
 
 def hidden(sets_BN: Tensor, window: int, hide: Hide) -> Tensor:
@@ -172,7 +210,12 @@ def hidden(sets_BN: Tensor, window: int, hide: Hide) -> Tensor:
     return whole_BWN & newest_W1
 
 
-def rotating(coins: int, block: int = BLOCK) -> Tensor:
+def hidden_versions(sets_PN: Tensor, window: int) -> Tensor:
+    """The mask [1, R, N] of a window whose newest slice has a version for each set, which hides it there."""
+    return F.pad(sets_PN, (0, 0, window - 1, 0), value=False)[None]
+
+
+def rotating(coins: int, block: int) -> Tensor:
     """The plan [P, N] that hides every coin once, `block` coins at a time; with 1 each alone."""
     return torch.arange(coins) // block == torch.arange(-(-coins // block))[:, None]
 
@@ -183,39 +226,39 @@ def blackout(coins: int, generator: torch.Generator) -> Tensor:
     return torch.isin(torch.arange(coins), drawn)[None]
 
 
-def infer_blocks(module: Masked, x_WN: Tensor, known_WN: Tensor, block: int = BLOCK) -> Tensor:
-    """Inferred returns [N] of the window's newest slice, every coin hidden once with its block."""
-    return next(infer_rows(module, x_WN, known_WN, torch.tensor([len(x_WN) - 1]), rotating(x_WN.shape[1], block)))[0]
+@functools.lru_cache(maxsize=16)
+def plan_of(c: Config, coins: int, device: torch.device) -> Tensor:
+    """The configuration's plan [P, N]."""
+    plan = blackout(coins, torch.Generator().manual_seed(0)) if c.plan == "blackout" else blocks_of(c, coins)
+    return plan.to(device)
 
 
-def infer_rows(
-    module: Masked, x_TN: Tensor, known_TN: Tensor, rows_R: Tensor, plan_PN: Tensor, batch: int = 1
-) -> Iterator[Tensor]:
-    """Inferred returns [R, N] of the slices at `rows_R`, `batch` of them at a time; NaN for a coin no set hides.
+def blocks_of(c: Config, coins: int) -> Tensor:
+    """Every coin hidden once [P, N], in blocks of at most a quarter of the coins: the others must tell of them."""
+    return rotating(coins, max(1, min(c.block, coins // 4)))
 
-    Windows are gathered where the matrix lies, those of one batch only, and every pass has the same shape: batch x P
-    windows. So a row's figures depend on no other row, and on a processor equal batches give equal bits.
-    ValueError for a row that has no whole window behind it.
+
+def is_slow(c: Config) -> bool:
+    """Whether a slice takes seconds: then threads save more than they lose where other work wants the cores too."""
+    return c.width >= LARGE and c.past == "whole"
+
+
+def rows_of(c: Config, coins: int) -> int:
+    """How many rows of tokens it takes to infer one slice."""
+    sets = len(plan_of(c, coins, torch.device("cpu")))
+    return c.window - 1 + sets if c.past == "shared" else c.window * sets
+
+
+def infer(module: Masked, x_BWN: Tensor, known_BWN: Tensor) -> Tensor:
+    """Inferred returns [B, N] of the newest slices by the module's plan; NaN for a coin that no set hides.
+
+    Each coin's is that of the first set that hides it. Gradients and the module's mode are the caller's.
     """
-    window = module.config.window
-    if len(rows_R) and not (window - 1 <= int(rows_R.min()) and int(rows_R.max()) < len(x_TN)):
-        raise ValueError(f"rows must lie from {window - 1}, the first with a window of {window}, to {len(x_TN) - 1}")
-    device = x_TN.device
-    plan_PN = plan_PN.to(device)
-    hidden_PWN = hidden(plan_PN, window, module.config.hide)
-    back_W = torch.arange(1 - window, 1, device=device)
-    newest = _newest(module, device.type)
-    for rows in torch.split(rows_R.to(device), batch):
-        filled = torch.cat((rows, rows[-1:].expand(batch - len(rows))))
-        window_BW = filled[:, None] + back_W
-        with _inferring(module, device.type):
-            inferred = newest(x_TN[window_BW], known_TN[window_BW], hidden_PWN)
-            yielded = _read(inferred.float(), plan_PN)[: len(rows)]
-        yield yielded
-
-
-def _read(inferred_BPN: Tensor, plan_PN: Tensor) -> Tensor:
-    """Each coin's inferred return from the first set that hides it, [B, N]."""
+    plan_PN = plan_of(module.config, x_BWN.shape[-1], x_BWN.device)
+    kind = x_BWN.device.type
+    bf16 = module.config.width >= LARGE and _has_bf16(kind)
+    with torch.autocast(kind, torch.bfloat16, enabled=bf16):
+        inferred_BPN = _newest(module, kind)(x_BWN, known_BWN, plan_PN).float()
     first_N = plan_PN.int().argmax(dim=0)
     read_BN = inferred_BPN[:, first_N, torch.arange(len(first_N), device=first_N.device)]
     return read_BN.where(plan_PN.any(dim=0), torch.nan)
@@ -226,31 +269,44 @@ Newest = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @functools.lru_cache(maxsize=4)
 def _newest(module: Masked, device_type: str) -> Newest:
-    """Windows [B, W, N] and hidden sets [P, W, N] to inferred newest slices [B, P, N]; a CUDA graph on a GPU."""
-
-    def newest(x_BWN: Tensor, known_BWN: Tensor, hidden_PWN: Tensor) -> Tensor:
-        batch, sets = len(x_BWN), len(hidden_PWN)
-        x = x_BWN.repeat_interleave(sets, dim=0)
-        known = known_BWN.repeat_interleave(sets, dim=0)
-        inferred: Tensor = module(x, known, hidden_PWN.repeat(batch, 1, 1), 1)
-        return inferred.view(batch, sets, -1)
-
+    """Windows [B, W, N] and a plan [P, N] to inferred newest slices [B, P, N]; a CUDA graph on a GPU."""
+    of_config = _newest_of_shared_past if module.config.past == "shared" else _newest_of_whole_past
+    newest = functools.partial(of_config, module)
     if device_type != "cuda":
         return newest
-    graphed: Newest = torch.compile(newest, mode="reduce-overhead", dynamic=False)
-    return graphed
+    return or_plain(torch.compile(newest, mode="reduce-overhead", dynamic=False), newest)
 
 
-@contextlib.contextmanager
-def _inferring(module: Masked, device_type: str) -> Iterator[None]:
-    """No gradients, no dropout, and bf16 where the hardware has it; the module's mode is given back."""
-    training = module.training
-    module.eval()
-    try:
-        with torch.inference_mode(), torch.autocast(device_type, torch.bfloat16, enabled=_has_bf16(device_type)):
-            yield
-    finally:
-        module.train(training)
+def or_plain(compiled: Newest, plain: Newest) -> Newest:
+    """What is compiled, until it turns out that it cannot be, which is said once; then the plain function."""
+    from torch._dynamo.exc import TorchDynamoException  # seconds, and only needed where something is compiled
+
+    best = compiled
+
+    def newest(x_BWN: Tensor, known_BWN: Tensor, plan_PN: Tensor) -> Tensor:
+        nonlocal best
+        try:
+            return best(x_BWN, known_BWN, plan_PN)
+        except TorchDynamoException as why:
+            warnings.warn(f"inference is not compiled: {str(why).splitlines()[0]}", RuntimeWarning, stacklevel=2)
+            best = plain
+        return best(x_BWN, known_BWN, plan_PN)
+
+    return newest
+
+
+def _newest_of_shared_past(module: Masked, x_BWN: Tensor, known_BWN: Tensor, plan_PN: Tensor) -> Tensor:
+    mask_BRN = hidden_versions(plan_PN, module.config.window).expand(len(x_BWN), -1, -1)
+    inferred_BPN: Tensor = module(x_BWN, known_BWN, mask_BRN, len(plan_PN))
+    return inferred_BPN
+
+
+def _newest_of_whole_past(module: Masked, x_BWN: Tensor, known_BWN: Tensor, plan_PN: Tensor) -> Tensor:
+    batch, sets = len(x_BWN), len(plan_PN)
+    mask_PWN = hidden(plan_PN, module.config.window, module.config.hide)
+    each, known = (one.repeat_interleave(sets, dim=0) for one in (x_BWN, known_BWN))
+    inferred: Tensor = module(each, known, mask_PWN.repeat(batch, 1, 1), 1)
+    return inferred.view(batch, sets, -1)
 
 
 def _has_bf16(device_type: str) -> bool:

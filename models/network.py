@@ -3,47 +3,30 @@
 State   the stream's (the Gaussian's scales, correlations, volumes) and the inputs of the last slices a window holds.
 Bits    on a CPU rows are computed one by one, so that a slice alone gets the same bits as in a whole panel: a backtest
         infers what the bot does live. A small network gains nothing there from larger batches or from threads, which
-        wait for each other at every layer. On a GPU rows go in batches of GPU_ROWS, and bits may differ.
+        wait for each other at every layer; a large one has as many threads as torch has been given, live and in bulk.
+        On a GPU rows go in batches, and bits may differ.
 """
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 import numpy as np
 import torch
-from msgspec import Struct
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from bot.core.market import Floats, Panel
+from bot.core.market import Floats, Integers, Panel
+from models.architectures import NETWORKS
 from models.baselines import Gaussian, GaussianSettings
+from models.batches import Batches
 from models.closed_form import taken_gain
-from models.coin_query import FEATURES, CoinQuery
-from models.coin_query import Config as CoinQueryConfig
+from models.coin_query import FEATURES
 from models.inputs import Inputs, Stream
 from models.model import Arrays, BadModel, Inferred, taken
 from models.table import Table
-
-GPU_ROWS = 1_024
-
-
-class Architecture(Struct, frozen=True):
-    """How a network of one kind is made and asked: `window` slices in, the newest slice's inference [B, N] out."""
-
-    config: type[Struct]
-    build: Callable[[Any, int], nn.Module]
-    infer: Callable[[nn.Module, Any, Table, Tensor], Tensor]
-
-
-def _ask(module: nn.Module, config: CoinQueryConfig, table: Table, rows_B: Tensor) -> Tensor:
-    inferred_BN: Tensor = module(*table.windows(rows_B, config.window))
-    return inferred_BN
-
-
-NETWORKS = {"coin-query": Architecture(CoinQueryConfig, lambda config, coins: CoinQuery(config), _ask)}
 
 
 class Network:
@@ -58,6 +41,7 @@ class Network:
         gain: Floats | None = None,
         fitted_ms: int = 0,
         device: torch.device | None = None,
+        study: int = 0,
     ) -> None:
         self.architecture = architecture
         self.config = config
@@ -65,6 +49,9 @@ class Network:
         self.fitted_ms = fitted_ms
         self.device = device or torch.device("cpu")
         self.module = module.to(self.device).eval()
+        on_gpu = self.device.type == "cuda"
+        self.batches = Batches(NETWORKS[architecture].at_once(config, len(stream.gaussian.symbols)) if on_gpu else 1)
+        self._study = study
         self._stream = stream
         self._recent: Inputs | None = None
 
@@ -78,14 +65,23 @@ class Network:
 
     @property
     def warmup(self) -> int:
-        """The Gaussian's scales need hours, the window some slices."""
-        return self._stream.gaussian.warmup + int(self.config.window)
+        """The Gaussian's scales need hours, its correlations a day where they were not fitted, the window some slices."""
+        return max(self._stream.gaussian.warmup + int(self.config.window), self._study)
 
     def observe(self, panel: Panel) -> None:
         """Absorbs the next slices; those not newer than the newest seen are ignored."""
-        self._absorb(panel)
+        self._take(panel)
 
-    def _absorb(self, panel: Panel) -> tuple[Inputs, int]:
+    def absorb(self, panel: Panel) -> Floats:
+        """`observe`, and the inferred returns [T, N] on the way; NaN where a slice is not new."""
+        both, before = self._take(panel)
+        found = np.full((len(panel), len(self.symbols)), np.nan)
+        fresh = len(both) - before
+        if fresh:
+            found[len(panel) - fresh :] = self.infer_rows(both, np.arange(before, len(both)))
+        return found
+
+    def _take(self, panel: Panel) -> tuple[Inputs, int]:
         """The inputs of the last slices and the new ones, and how many of them are not new."""
         fresh = self._stream.absorb(panel)
         both = fresh if self._recent is None else _joined(self._recent, fresh)
@@ -96,36 +92,27 @@ class Network:
         """The answer for the newest slice seen."""
         if self._recent is None or not len(self._recent):
             return Inferred(0, np.full(len(self.symbols), np.nan), None, self.gain)
-        inferred = self.infer_rows(self._recent, len(self._recent) - 1)
+        inferred = self.infer_rows(self._recent, np.array([len(self._recent) - 1]))
         return Inferred(int(self._recent.open_ms[-1]), inferred[-1], None, self.gain)
 
     def infer_panel(self, panel: Panel) -> Floats:
         """The inferred returns [T, N] that observing slice by slice would give; changes nothing here."""
         at_work = copy.copy(self)
         at_work._stream = copy.deepcopy(self._stream)
-        both, before = at_work._absorb(panel)
-        found = np.full((len(panel), len(self.symbols)), np.nan)
-        fresh = len(both) - before
-        if fresh:
-            found[len(panel) - fresh :] = self.infer_rows(both, before)
-        return found
+        return at_work.absorb(panel)
 
     @torch.inference_mode()
-    def infer_rows(self, inputs: Inputs, first: int) -> Floats:
-        """Raw returns [T - first, N] of the rows from `first` on; NaN where a coin is not known or nothing was learned."""
-        table = Table(inputs, self.device)
-        infer = NETWORKS[self.architecture].infer
-        rows = torch.arange(first, len(inputs), device=self.device)
-        batch = GPU_ROWS if self.device.type == "cuda" else 1
-        with _one_thread():
-            parts = [
-                infer(self.module, self.config, table, rows[at : at + batch]).cpu().numpy()
-                for at in range(0, len(rows), batch)
-            ]
-        scaled = np.concatenate(parts).astype(np.float64)
-        usable = inputs.known[first:] & (inputs.base[first:] != 0.0)
-        found: Floats = np.where(usable, scaled * inputs.scale[first:], np.nan)
-        return found
+    def infer_rows(self, inputs: Inputs, rows: Integers) -> Floats:
+        """Raw returns [R, N] of these rows; NaN where a coin is not known, not asked, or nothing was learned of it."""
+        kind, table = NETWORKS[self.architecture], Table(inputs, self.device)
+        with _threads(None if kind.is_slow(self.config) else 1):
+            found = self.batches.run(
+                lambda rows_B: kind.infer(self.module, self.config, table, rows_B),
+                torch.from_numpy(rows).to(self.device),
+            )
+        inferred = kind.returns(self.config, found.cpu().numpy().astype(np.float64), inputs.scale[rows])
+        usable = inputs.known[rows] & (inputs.base[rows] != 0.0)
+        return np.where(usable, inferred, np.nan)
 
     def state(self) -> Arrays:
         """The running state, to go on from after a restart."""
@@ -150,20 +137,30 @@ class Network:
         weights = {f"network.{name}": one.detach().cpu().numpy() for name, one in self.module.state_dict().items()}
         return gain | self._stream.tensors() | weights
 
-    def of(self, panel: Panel, gain: Floats | None) -> "Network":
-        """The same network for another universe, whose Gaussian learns from this panel. Its weights are of no coin."""
+    def unlearned(self, symbols: tuple[str, ...], gain: Floats | None, study: int) -> "Network":
+        """The same network for other coins, of which it knows nothing until it has observed `study` slices.
+
+        BadModel for one whose weights belong to its coins, if these are others.
+        """
+        if NETWORKS[self.architecture].owns_coins and symbols != self.symbols:
+            missing, extra = sorted({*self.symbols} - {*symbols}), sorted({*symbols} - {*self.symbols})
+            raise BadModel(
+                f"the weights of {self.architecture} belong to its {len(self.symbols)} coins, in their order"
+                f" (missing: {', '.join(missing) or 'none'}; extra: {', '.join(extra) or 'none'}): train it on these"
+            )
         settings = msgspec.convert(self._stream.gaussian.settings(), GaussianSettings)
-        stream = Stream(Gaussian(panel.symbols, panel.interval_ms, settings))
-        made = Network(self.architecture, self.config, self.module, stream, gain, int(panel.open_ms[-1]), self.device)
-        made.observe(panel)
-        return made
+        stream = Stream(Gaussian(symbols, self.interval_ms, settings))
+        return Network(
+            self.architecture, self.config, self.module, stream, gain, self.fitted_ms, self.device, study=study
+        )
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Computes on the calling thread alone."""
+def _threads(count: int | None) -> Iterator[None]:
+    """Computes on so many threads; None: on as many as torch has been given."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    if count is not None:
+        torch.set_num_threads(count)
     try:
         yield
     finally:

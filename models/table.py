@@ -30,6 +30,7 @@ class Table:
         self.known_TN = torch.from_numpy(inputs.known).to(device)
         self.wildness_TN = torch.from_numpy(inputs.wildness).to(device)
         self.base_TN = torch.from_numpy(inputs.base).to(device)
+        self.raw_TN = torch.from_numpy(inputs.raw).to(device)
         self._chain_T = torch.from_numpy(_chain(inputs.follows)).to(device)
 
     def __len__(self) -> int:
@@ -37,12 +38,26 @@ class Table:
 
     def windows(self, rows_B: Tensor, window: int) -> Windows:
         """The windows that end with these rows; what lies before the first row is not known."""
+        at_BW, known_BWN = self._reach(rows_B, window)
+        return Windows(self.candles_TNF[at_BW], known_BWN, self.wildness_TN[rows_B], self.base_TN[rows_B])
+
+    def scaled_windows(self, rows_B: Tensor, window: int) -> tuple[Tensor, Tensor]:
+        """The scaled returns [B, W, N] of these windows alone, and where they are known."""
+        at_BW, known_BWN = self._reach(rows_B, window)
+        return self.candles_TNF[..., 0][at_BW], known_BWN
+
+    def raw_windows(self, rows_B: Tensor, window: int) -> tuple[Tensor, Tensor]:
+        """The raw returns [B, W, N] of these windows, and where they are known."""
+        at_BW, known_BWN = self._reach(rows_B, window)
+        return self.raw_TN[at_BW], known_BWN
+
+    def _reach(self, rows_B: Tensor, window: int) -> tuple[Tensor, Tensor]:
+        """The rows [B, W] of these windows, and what is known in them [B, W, N]."""
         back_W = torch.arange(window - 1, -1, -1, device=self.device)
         at_BW = rows_B[:, None] - back_W
         there_BW = (at_BW >= 0) & (back_W < self._chain_T[rows_B, None])
         at_BW = at_BW.clamp(min=0)
-        known_BWN = self.known_TN[at_BW] & there_BW[..., None]
-        return Windows(self.candles_TNF[at_BW], known_BWN, self.wildness_TN[rows_B], self.base_TN[rows_B])
+        return at_BW, self.known_TN[at_BW] & there_BW[..., None]
 
     def returns(self, rows_B: Tensor) -> tuple[Tensor, Tensor]:
         """The scaled returns [B, N] of these rows and where they are known."""

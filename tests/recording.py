@@ -22,7 +22,14 @@ SETTINGS = Settings.model_validate(
     {
         "market": {"window": 5},
         "account": {"cash": 10_000},
-        "strategies": {"masked-divergence": {"window": 5, "divergence_threshold": 0.001, "min_return_threshold": 0.0}},
+        "strategies": {
+            "masked-divergence": {
+                "window": 5,
+                "divergence_threshold": 0.001,
+                "min_return_threshold": 0.0,
+                "round_trip_cost": 0.0,
+            }
+        },
         "storage": {"reserve_mib": 0},
     }
 )

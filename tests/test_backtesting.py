@@ -1,6 +1,7 @@
 """`lacuna backtest` and `lookahead` as people and programs meet them."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from bot.cli import main
 from bot.simulator.synthetic import START_MS, synthetic_panel
+from models.checkpoint import Card, load, save
 from tests.models.test_research import candle_folder
 
 DAYS = 4
@@ -20,6 +22,7 @@ KEYS = {
 EASY = (
     "strategies.masked-divergence.divergence_threshold=0.002",
     "strategies.masked-divergence.min_return_threshold=0",
+    "strategies.masked-divergence.round_trip_cost=0",
 )
 
 
@@ -168,6 +171,71 @@ def test_candles_that_were_all_fitted_on_are_refused_as_such(there: Path, tmp_pa
         result = lacuna(there, "--model", there / "gauss", *arguments)
         assert result.exit_code == 78
         assert words in result.stderr
+
+
+@pytest.fixture
+def fewer(there: Path, tmp_path: Path) -> Path:
+    """The candles without the model's second coin, and with one that it does not know."""
+    copied = shutil.copytree(there / "candles", tmp_path / "fewer")
+    _, second, third, *_ = sorted(copied.iterdir())
+    shutil.copy(third, copied / "NEWUSDT.parquet")
+    second.unlink()
+    return copied
+
+
+def test_a_model_of_another_universe_is_played_on_the_shared_coins_only_if_asked(there: Path, fewer: Path) -> None:
+    """Missing coins are named with what to do; with --intersect the others are played, what is left out is said."""
+    refused = lacuna(there, "--model", there / "gauss", "--candles", fewer)
+    assert refused.exit_code == 74
+    (missing,) = set(load(there / "gauss").symbols) - {f"{one.stem[:-4]}/USDT" for one in fewer.iterdir()}
+    assert f"no candles of {missing}" in refused.stderr
+    assert "--intersect takes the coins that both" in refused.stderr
+    found = answer(there, "--candles", fewer, "--intersect")
+    assert found["candles"] == found["slices"] * 5
+    assert found["remarks"] == [
+        "left out, for the model does not know them: NEW/USDT",
+        f"absent to the model, which was made with them: {missing}",
+    ]
+    assert found["fills"] > 10
+    assert found["digest"] == answer(there, "--candles", fewer, "--intersect")["digest"]
+
+
+def test_named_coins_are_those_of_the_model_unless_it_is_to_intersect(there: Path) -> None:
+    """--symbols of another universe lists what is missing and what is extra; three named coins may be played."""
+    symbols = load(there / "gauss").symbols
+    refused = lacuna(there, "--model", there / "gauss", "--symbols", ",".join(symbols[:3]))
+    assert refused.exit_code == 78
+    assert f"it lacks nothing, it also has {', '.join(sorted(symbols[3:]))}" in refused.stderr
+    found = answer(there, "--symbols", ",".join(symbols[:3]), "--intersect")
+    assert found["settings"]["market"]["symbols"] == list(symbols[:3])
+    two = lacuna(there, "--model", there / "gauss", "--symbols", ",".join(symbols[:2]), "--intersect")
+    assert two.exit_code == 78
+    assert "3 are the least to infer from" in two.stderr
+
+
+def test_nothing_looks_ahead_on_shared_coins(there: Path, fewer: Path) -> None:
+    """The proof holds for a model whose other coins are absent."""
+    span = ("--timerange", "20240104-20240105", "--cuts", "3")
+    found = answer(there, "--candles", fewer, "--intersect", *span, verb="lookahead")
+    assert found["identical"], found["first_difference"]
+    assert any(remark.startswith("absent to the model") for remark in found["remarks"])
+
+
+def test_a_model_without_a_gain_buys_nothing_by_default_and_says_so(there: Path, tmp_path: Path) -> None:
+    """The gate needs to know what a divergence earns; with round_trip_cost=0 every signal is traded."""
+    model = shutil.copytree(there / "gauss", tmp_path / "gainless")
+    found = load(model)
+    found.gain = None  # type: ignore[attr-defined]
+    save(found, model, Card(0, 0, 0))
+    easy = [part for one in EASY[:2] for part in ("--set", one)]
+    result = lacuna(there, "--model", model, *easy, "--json")
+    told = json.loads(result.stdout)
+    assert told["orders"] == 0
+    (remark,) = told["remarks"]
+    assert remark in result.stderr
+    assert "nothing will be bought" in remark
+    assert "round_trip_cost=0" in remark
+    assert answer(there, "--model", model)["remarks"] == []
 
 
 def test_candles_that_only_warm_up_are_refused(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ OUTCOME = {
     "faults",
     "journal",
     "digest",
+    "remarks",
 }
 LIVELY = {
     "market.window": 20,
@@ -47,6 +48,7 @@ LIVELY = {
     "strategies.masked-divergence.min_return_threshold": 0,
     "strategies.masked-divergence.confidence_min": 0,
     "strategies.masked-divergence.window": 20,
+    "strategies.masked-divergence.round_trip_cost": 0,
     "storage.reserve_mib": 0,
 }
 STOP_WITHIN_S = 8.0  # fault P1
@@ -243,6 +245,7 @@ def test_a_model_of_another_universe_is_refused_by_name(tmp_path: Path) -> None:
     assert done.returncode == 78, done.stderr
     assert f"it lacks XMR/USDT, it also has {names[3]}" in done.stderr
     assert "market.symbols = []" in done.stderr
+    assert "forecaster.intersect = true" in done.stderr
     assert not (tmp_path / "data").exists()
     done = lacuna(
         "demo", "--candles", candle_folder(tmp_path / "less", market(2_000, 3)), "--model", tmp_path / "model"

@@ -23,6 +23,7 @@ OWN = "strategies.masked-divergence."
 EASY = (
     f"{OWN}divergence_threshold=0.003",
     f"{OWN}min_return_threshold=0",
+    f"{OWN}round_trip_cost=0",
     "risk.daily_loss_max=0.9",
     "risk.drawdown_max=1",
 )

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from bot.config import BadConfiguration
+from bot.config import BadConfiguration, load
 from bot.core.events import Forecast, Forecasted
 from bot.core.market import Side
 from bot.core.memory import remember
 from bot.edge.store import Store
-from bot.session import build_engine, continue_from, recover, replay, replay_all
-from tests.making import instruments, walk
+from bot.session import build_engine, continue_from, engine_of, recorded_as, recover, replay, replay_all
+from strategies.masked_divergence import Settings
+from tests.making import COINS, instruments, walk
 from tests.recording import HISTORY, SETTINGS, Session, record
 
 
@@ -135,6 +136,15 @@ async def test_a_folder_of_another_exchange_or_mode_is_refused(tmp_path: Path) -
     other = SETTINGS.model_copy(update={"mode": "live"})
     with Store(tmp_path) as store, pytest.raises(BadConfiguration, match=r"storage\.folder"):
         recover(store, other)
+
+
+def test_a_session_keeps_its_strategys_whole_settings() -> None:
+    """A default that changes after it was recorded changes nothing of what its journal replays to."""
+    kept = recorded_as(load(None, {"strategies.masked-divergence.window": 9}), 0)
+    own = kept["settings"]["strategies"]["masked-divergence"]
+    assert own == Settings(window=9).model_dump(mode="json")
+    assert own["round_trip_cost"] == "account"
+    assert engine_of(json.loads(json.dumps(kept)), COINS).strategy.warmup == 29
 
 
 async def test_a_day_of_market_replays_byte_for_byte(tmp_path: Path) -> None:

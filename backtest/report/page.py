@@ -10,17 +10,13 @@ from pathlib import Path
 from plotly.offline import get_plotlyjs
 
 from backtest.report import curves, sections, tables
+from backtest.report.frame import framed
 from backtest.report.saving import save
 from backtest.report.script import SCRIPT
-from backtest.report.style import STYLE
 from backtest.report.wording import counted, text
 from backtest.result import Result
 from backtest.statistics import Statistics
 
-POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none';"
-    " form-action 'none'"
-)
 CENTS_FROM = 100.0  # an account below this is counted in whole coins: its sums need more than two decimals
 
 
@@ -54,29 +50,13 @@ def page(result: Result, statistics: Statistics) -> str:
         tables.settings(statistics),
         tables.untold(),
     )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{text(statistics.name)} · lacuna</title>
-<link rel="icon" href="data:,">
-<style>{STYLE}</style>
-</head>
-<body>
-<header>{sections.heading(statistics, result.panel.interval_ms)}</header>
-<main>
-{"".join(parts)}
-</main>
-<footer>lacuna backtest · times are UTC · this file needs no network</footer>
-<noscript><p class="note">The two charts need JavaScript; every figure is here without it.</p></noscript>
+    behind = f"""<noscript><p class="note">The two charts need JavaScript; every figure is here without it.</p></noscript>
 <script type="application/json" id="data">{curves.as_json(data)}</script>
 <script>{get_plotlyjs()}</script>
 <script>{SCRIPT}</script>
-</body>
-</html>
 """
+    header = sections.heading(statistics, result.panel.interval_ms)
+    return framed(statistics.name, header, parts, "lacuna backtest", behind=behind)
 
 
 def _account(result: Result) -> str:

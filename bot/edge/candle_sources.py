@@ -16,6 +16,7 @@ from bot.edge.candle_store import CandleStore
 from bot.edge.columns import (
     UNCOUNTED,
     BadCandles,
+    CoinsMissing,
     Column,
     check_on_grid,
     check_values,
@@ -216,7 +217,7 @@ def _wanted(symbols: Sequence[str] | None) -> tuple[str, ...] | None:
 def _chosen(where: Path, there: tuple[str, ...], wanted: tuple[str, ...] | None) -> tuple[str, ...]:
     missing = [symbol for symbol in wanted or () if symbol not in there]
     if missing:
-        raise BadCandles(f"{where} has no candles of {', '.join(missing)}: it has {len(there)} other pairs")
+        raise CoinsMissing(f"{where} has no candles of {', '.join(missing)}: it has {len(there)} other pairs")
     return there if wanted is None else wanted
 
 

@@ -103,6 +103,17 @@ def covered(panel: Panel, share: float) -> tuple[str, ...]:
     return tuple(symbol for symbol, found in zip(panel.symbols, shares, strict=True) if found >= share)
 
 
+def lifeless(panel: Panel) -> tuple[str, ...]:
+    """Remarks on coins that say nothing here: those without a candle, and those whose close never moved."""
+    known = np.isfinite(panel.close)
+    there = known.any(axis=0)
+    low = np.where(known, panel.close, np.inf).min(axis=0, initial=np.inf)
+    high = np.where(known, panel.close, -np.inf).max(axis=0, initial=-np.inf)
+    found = {"no candle in this range": ~there, "not one close differs from the others": there & (low == high)}
+    names = {what: [panel.symbols[at] for at in np.flatnonzero(coins)] for what, coins in found.items()}
+    return tuple(f"{what}: {', '.join(symbols)}" for what, symbols in names.items() if symbols)
+
+
 def check_holes(panel: Panel, hole_max_ms: int) -> None:
     """Raises BadCandles where a coin's candles break off for longer than this and go on.
 

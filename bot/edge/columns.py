@@ -30,6 +30,10 @@ class BadCandles(ValueError):
     exit_code = 74
 
 
+class CoinsMissing(BadCandles):
+    """Candles without some of the coins that are wanted."""
+
+
 class Column(Struct, frozen=True, eq=False):
     """One symbol's candles: `open_ms` [T], `values` [K, T] of K fields, `trades` [T]."""
 

@@ -22,6 +22,7 @@ from models.model import BadModel, Inferred, Model
 
 RETURN_MAX = 1.0
 PANELS_MAX = 1_000
+RECENT = 512  # inferences whose times are kept
 JOIN_S = 1.0  # of the 8 s that a stop may take (fault P1)
 NUMERIC = (np.linalg.LinAlgError, ArithmeticError, ValueError)
 
@@ -41,11 +42,19 @@ class _Question(Struct, frozen=True):
     asked: float
 
 
+class Spent(Struct, frozen=True):
+    """What inferences took, in seconds: the last one, and the median and the 99th percentile of the recent ones."""
+
+    last: float
+    p50: float
+    p99: float
+
+
 class Forecaster:
     """`deliver` is called on the event loop that made this. Counters are exact between two turns of the loop.
 
-    Of `asked`, `answered` were delivered as forecasts, `failed` as failures; `late` were replaced or dropped.
-    `seconds` is what the last inference took.
+    Of `asked`, `answered` were delivered as forecasts, `failed` as failures; `skipped` gave way to a newer question
+    unanswered, `late` were answered and dropped. `newest` is the forecast delivered last.
     """
 
     def __init__(self, model: Model, settings: Settings, clock: Clock, deliver: Callable[[Answer], None]) -> None:
@@ -61,8 +70,9 @@ class Forecaster:
         self._closing = False
         self._something = threading.Condition()
         self._died: asyncio.Future[None] = self._loop.create_future()
-        self.asked = self.answered = self.late = self.failed = 0
-        self.seconds = 0.0
+        self.asked = self.answered = self.skipped = self.late = self.failed = 0
+        self.newest: Forecast | None = None
+        self._seconds: deque[float] = deque(maxlen=RECENT)
         self._thread = threading.Thread(target=self._work, name="forecaster", daemon=True)
         self._thread.start()
 
@@ -81,9 +91,17 @@ class Forecaster:
         self._newest_ms = max(self._newest_ms, open_ms)
         with self._something:
             if self._question is not None:
-                self.late += 1
+                self.skipped += 1
             self._question = _Question(open_ms, self._clock.seconds())
             self._something.notify()
+
+    @property
+    def spent(self) -> Spent | None:
+        """What inferences took; None before the first."""
+        if not self._seconds:
+            return None
+        p50, p99 = np.percentile(self._seconds, (50, 99))
+        return Spent(self._seconds[-1], float(p50), float(p99))
 
     async def watch(self) -> None:
         """Waits as long as the worker lives; raises what ended it."""
@@ -149,7 +167,7 @@ class Forecaster:
     def _tell(self, question: _Question, answer: Answer, seconds: float) -> None:
         if self._closing:
             return
-        self.seconds = seconds
+        self._seconds.append(seconds)
         over_budget = self._clock.seconds() - question.asked > self._settings.budget_s
         if question.open_ms < self._newest_ms or over_budget:
             self.late += 1
@@ -158,6 +176,7 @@ class Forecaster:
             self._deliver(answer)
         else:
             self.answered += 1
+            self.newest = answer.forecast
             self._deliver(answer)
 
     def _fail(self, why: BaseException) -> None:

@@ -13,7 +13,8 @@ from bot.core.risk import Level
 
 STATES = tuple(level.name for level in Level)
 OUTCOMES = ("complete", "partial", "late", "missed")
-FORECASTS = ("answered", "late", "failed")
+FORECASTS = ("answered", "skipped", "late", "failed")
+FATES = ("ordered", "vetoed", "left")
 REASONS_MAX = 32
 OTHER = "other"
 
@@ -53,6 +54,23 @@ class Metrics:
         self._inference = Histogram(
             "lacuna_inference_seconds", "One forecast of the model.", buckets=INFERENCE, registry=registry
         )
+        self._model = Gauge(
+            "lacuna_model_info", "The model that infers, always 1.", ["name", "architecture"], registry=registry
+        )
+        self._recent = Gauge(
+            "lacuna_recent_inference_seconds", "Of the last inferences.", ["percentile"], registry=registry
+        )
+        self._divergence = Gauge(
+            "lacuna_divergence_ratio", "The largest divergence of the last decided slice, in size.", registry=registry
+        )
+        self._fates = Counter(
+            "lacuna_divergences_total",
+            "The strongest divergences of every decided slice by what came of them.",
+            ["fate"],
+            registry=registry,
+        )
+        for fate in FATES:
+            self._fates.labels(fate)
         self._connections = Gauge("lacuna_feed_connections", "Connections that deliver candles.", registry=registry)
         self._reconnects = Counter("lacuna_feed_reconnects_total", "Connections lost and made anew.", registry=registry)
         self._frames = Counter("lacuna_frames_total", "Frames received.", ["kind"], registry=registry)
@@ -106,6 +124,22 @@ class Metrics:
     def inferred(self, seconds: float) -> None:
         self._inference.observe(seconds)
 
+    def model(self, name: str, architecture: str) -> None:
+        self._model.labels(name, architecture).set(1)
+
+    def inference_recently(self, p50: float, p99: float) -> None:
+        """Seconds: the median and the 99th percentile of the last inferences."""
+        self._recent.labels("50").set(p50)
+        self._recent.labels("99").set(p99)
+
+    def divergence(self, largest: float) -> None:
+        """The largest divergence's size in the slice decided last, as a fraction."""
+        self._divergence.set(largest)
+
+    def fate(self, fate: str) -> None:
+        """What came of one of the strongest divergences: one of FATES."""
+        self._fates.labels(fate).inc()
+
     def feed_connections(self, count: int) -> None:
         self._connections.set(count)
 
@@ -130,7 +164,9 @@ class Metrics:
         counter.labels(reason).inc(count)
 
     def forecasts(self, outcome: str, count: int = 1) -> None:
-        """Questions to the model: `outcome` is one of FORECASTS; late ones were overtaken, or over their budget."""
+        """Questions to the model: `outcome` is one of FORECASTS; skipped ones gave way to a newer,
+        late ones were overtaken while they were answered, or over their budget.
+        """
         self._forecasts.labels(outcome).inc(count)
 
     # -- orders and money

@@ -2,7 +2,7 @@
 
 It reads /status every two seconds. Keys it knows, all optional:
 
-    mode version exchange strategy model session started_ms now_ms quote    text and numbers
+    mode version exchange strategy model architecture session started_ms now_ms quote    text and numbers
     ready       "" or why the bot is not ready
     equity      {equity, cash, start, exposure, drawdown, realised, fees, history: [[open_ms, equity], ...]}
     risk        {state, causes: [{code, text, symbol, fault}]}
@@ -10,7 +10,8 @@ It reads /status every two seconds. Keys it knows, all optional:
     positions   [{symbol, quantity, entry, mark, weight, profit, opened_ms}]
     orders      [{symbol, side, quantity, limit, filled, state, created_ms, reason}]
     slices      [{open_ms, present, total, outcome, decision_s, orders}]
-    divergences [{symbol, divergence, inferred, actual}]
+    forecasts   {asked, answered, skipped, late, failed, last_ms, p50_ms, p99_ms}
+    divergences [{symbol, divergence, inferred, actual, expected, cost, fate, why}]     divergences_ms their slice
     faults      [{fault, symbol, text, times}]      fault_counts {fault: number}
 
 Everything is put in as text, never as HTML: a symbol or an exchange's message cannot become code (S14).
@@ -43,8 +44,8 @@ h2 { font-size: 12px; margin: 0 0 8px; color: var(--soft); font-weight: 600; let
 main { display: grid; grid-template-columns: repeat(12, 1fr); gap: 12px; padding-top: 14px; padding-bottom: 30px; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px;
   grid-column: span 6; min-width: 0; }
-.wide { grid-column: span 12; }
-@media (max-width: 820px) { section { grid-column: span 12; } }
+.wide { grid-column: span 12; } .third { grid-column: span 4; }
+@media (max-width: 820px) { section, .third { grid-column: span 12; } }
 #figures { display: flex; flex-wrap: wrap; gap: 10px 34px; }
 .figure b { display: block; font-size: 21px; font-weight: 600; font-variant-numeric: tabular-nums; }
 .figure span { color: var(--soft); font-size: 12px; }
@@ -57,6 +58,7 @@ th, td { padding: 4px 18px 4px 0; border-bottom: 1px solid var(--line); white-sp
 td.text { white-space: normal; overflow-wrap: anywhere; min-width: 160px; width: 45%; }
 tr:last-child td { border-bottom: 0; }
 .number { text-align: right; }
+h2 span { text-transform: none; letter-spacing: 0; font-weight: 400; }
 p { margin: 0; }
 #causes p { margin-top: 4px; overflow-wrap: anywhere; }
 footer { text-align: center; color: var(--soft); font-size: 12px; padding: 0 20px 24px; }
@@ -69,13 +71,15 @@ footer { text-align: center; color: var(--soft); font-size: 12px; padding: 0 20p
 </header>
 <main>
   <section class="wide"><h2>Account</h2><div id="figures"></div><div id="curve"></div></section>
-  <section><h2>Risk</h2><div id="causes"></div></section>
-  <section><h2>Feed</h2><div id="feed"></div></section>
+  <section class="third"><h2>Risk</h2><div id="causes"></div></section>
+  <section class="third"><h2>Feed</h2><div id="feed"></div></section>
+  <section class="third"><h2>Model</h2><div id="model"></div></section>
   <section class="wide"><h2>Positions</h2><div class="scroll" id="positions"></div></section>
   <section class="wide"><h2>Orders</h2><div class="scroll" id="orders"></div></section>
-  <section><h2>Strongest divergences</h2><div class="scroll" id="divergences"></div></section>
+  <section class="wide"><h2>Strongest divergences <span id="divergences_at"></span></h2>
+    <div class="scroll" id="divergences"></div></section>
   <section><h2>Last slices</h2><div class="scroll" id="slices"></div></section>
-  <section class="wide"><h2>Faults</h2><div class="scroll" id="faults"></div></section>
+  <section><h2>Faults</h2><div class="scroll" id="faults"></div></section>
 </main>
 <footer>times are UTC · this page only reads · <a class="soft" href="/metrics">metrics</a> ·
   <a class="soft" href="/status">status</a></footer>
@@ -103,15 +107,15 @@ const span = seconds => seconds < 90 ? Math.round(seconds) + " s" : seconds < 54
 const words = state => ({ RUNNING: "running", NO_ENTRIES: "no entries", REDUCE: "reducing", HALTED: "halted" }[state]
   || String(state || "unknown"));
 
-// columns: [title, text of a row, class of the cell]
+// columns: [title, text of a row, class of the cell, colour of a row's cell if it has one]
 function table(id, rows, columns, nothing) {
   if (!rows || !rows.length) { at(id).replaceChildren(make("p", "soft", nothing)); return; }
   const whole = make("table"), head = make("tr"), top = make("thead"), body = make("tbody");
-  for (const [title, , kind] of columns) head.append(make("th", typeof kind === "string" ? kind : "number", title));
+  for (const [title, , kind] of columns) head.append(make("th", kind, title));
   for (const row of rows) {
     const line = make("tr");
-    for (const [, text, kind] of columns) {
-      line.append(make("td", typeof kind === "function" ? "number " + kind(row) : kind, text(row)));
+    for (const [, text, kind, colour] of columns) {
+      line.append(make("td", kind + (colour ? " " + colour(row) : ""), text(row)));
     }
     body.append(line);
   }
@@ -177,9 +181,24 @@ function feed(state, now) {
   at("feed").replaceChildren(line, make("p", "soft", parts.join(" · ")));
 }
 
+function model(status) {
+  const asked = status.forecasts, name = make("p", "", [status.model, status.architecture].filter(known).join(" · "));
+  if (!asked) { at("model").replaceChildren(make("p", "soft", "This strategy asks no model.")); return; }
+  name.style.fontWeight = "600";
+  const took = [["last", asked.last_ms], ["p50", asked.p50_ms], ["p99", asked.p99_ms]].filter(([, ms]) => known(ms))
+    .map(([what, ms]) => what + " " + number(ms, 1) + " ms").join(" · ");
+  const lost = asked.skipped + asked.late + asked.failed;
+  at("model").replaceChildren(name, make("p", "soft", known(took) ? "inference " + took : "no inference yet"),
+    make("p", lost ? "warn" : "soft", asked.answered + " of " + asked.asked + " forecasts answered · " + asked.skipped
+      + " skipped · " + asked.late + " late · " + asked.failed + " failed"));
+}
+
+const fateTint = row => ({ bought: "good", buying: "good", sold: "bad", selling: "bad", vetoed: "warn" }[row.fate]
+  || "soft");
+
 function show(status) {
   const now = status.now_ms, account = status.equity || {};
-  at("about").textContent = [status.mode, status.exchange, status.strategy, status.model,
+  at("about").textContent = [status.mode, status.exchange, status.strategy,
     known(status.session) ? "session " + status.session : "",
     known(status.started_ms) && now ? "up " + span((now - status.started_ms) / 1000) : "", clock(now)]
     .filter(known).join(" · ");
@@ -191,17 +210,23 @@ function show(status) {
   table("positions", status.positions, [["symbol", row => row.symbol, ""],
     ["quantity", row => figure(row.quantity), "number"], ["entry", row => figure(row.entry), "number"],
     ["now", row => figure(row.mark), "number"], ["share", row => percent(row.weight, 1), "number"],
-    ["profit", row => number(row.profit), row => tint(row.profit)],
+    ["profit", row => number(row.profit), "number", row => tint(row.profit)],
     ["since", row => moment(row.opened_ms), "number"]], "Nothing is held.");
   table("orders", status.orders, [["time", row => clock(row.created_ms), ""], ["symbol", row => row.symbol, ""],
     ["side", row => row.side, ""], ["quantity", row => figure(row.quantity), "number"],
     ["limit", row => known(row.limit) ? figure(row.limit) : "market", "number"],
     ["filled", row => figure(row.filled), "number"], ["state", row => row.state, ""],
     ["why", row => row.reason, "text"]], "No orders yet.");
+  at("divergences_at").textContent = known(status.divergences_ms) ? "of slice " + minute(status.divergences_ms) : "";
   table("divergences", status.divergences, [["symbol", row => row.symbol, ""],
-    ["divergence", row => percent(row.divergence, 3), row => tint(row.divergence)],
+    ["divergence", row => percent(row.divergence, 3), "number", row => tint(row.divergence)],
+    ["fate", row => row.fate, "", fateTint],
+    ["expected", row => percent(row.expected, 3), "number"],
+    ["cost", row => row.cost ? percent(row.cost) : "none", "number"],
+    ["why", row => row.why, "text"],
     ["inferred", row => percent(row.inferred, 3), "number"],
     ["actual", row => percent(row.actual, 3), "number"]], "No forecast yet.");
+  model(status);
   table("slices", status.slices, [["slice", row => minute(row.open_ms), ""],
     ["coins", row => row.present + " of " + row.total, "number"], ["closed", row => row.outcome, ""],
     ["decided in", row => known(row.decision_s) ? number(1000 * row.decision_s, 1) + " ms" : "–", "number"],

@@ -40,6 +40,9 @@ class Recipe(msgspec.Struct, frozen=True):
     lag_share: float = 0.75
 
 
+WILD = Recipe(common=0.0024, sector=0.00105, own=0.0009, stray=0.0021)  # so that a minute of a demo shows some trades
+
+
 class Coins(msgspec.Struct, frozen=True, eq=False):
     """What stays the same of each coin, arrays [N]. `lag` 0 is a leader."""
 

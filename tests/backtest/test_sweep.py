@@ -29,6 +29,7 @@ SETTINGS = load(
         "risk.volatility_max": 0.0,
         f"{OWN}window": 30,
         f"{OWN}min_return_threshold": 0.0,
+        f"{OWN}round_trip_cost": 0.0,
     },
 )
 BASE = SETTINGS.model_dump(mode="json")

@@ -31,6 +31,7 @@ EASY = {
     "strategies.masked-divergence.window": 30,
     "strategies.masked-divergence.divergence_threshold": 0.0005,
     "strategies.masked-divergence.min_return_threshold": 0.0,
+    "strategies.masked-divergence.round_trip_cost": 0.0,
 }
 SETTINGS = load(None, EASY)
 HOLD = load(None, EASY | {"strategy.name": "hold", "risk.stop_loss": 0.0})

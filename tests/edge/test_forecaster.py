@@ -72,7 +72,8 @@ class Desk:
     async def settles(self, asked: int) -> None:
         """Waits until every question has its end."""
         async with asyncio.timeout(5):
-            while self.forecaster.answered + self.forecaster.late + self.forecaster.failed < asked:
+            made = self.forecaster
+            while made.answered + made.skipped + made.late + made.failed < asked:
                 await asyncio.sleep(0.001)
 
 
@@ -95,19 +96,22 @@ async def test_an_answer_comes_on_the_loop(desk: Desk) -> None:
     alone = Market(COINS, MINUTE_MS)
     alone.observe(PANEL.rows(0, 10))
     assert np.array_equal(answer.forecast.returns, alone.infer().returns)
-    assert 0 <= answer.seconds < 1 and desk.forecaster.seconds >= answer.seconds
+    spent = desk.forecaster.spent
+    assert spent is not None and 0 <= answer.seconds <= spent.last == spent.p50 == spent.p99 < 1
+    assert desk.forecaster.newest is answer.forecast
     assert (desk.forecaster.asked, desk.forecaster.answered, desk.forecaster.late) == (1, 1, 0)
 
 
 async def test_every_slice_is_seen_and_only_the_newest_is_answered(desk: Desk) -> None:
-    """While the model is busy ten slices come: all are observed in order, one forecast is given, the rest are late."""
+    """While the model is busy ten slices come: all are observed in order, one forecast is given, the rest are skipped."""
     for row in range(10):
         desk.asks(row)
     desk.model.let_go()
     await desk.settles(10)
     assert desk.model.seen == PANEL.open_ms[:10].tolist()
     assert [answer.forecast.open_ms for answer in desk.heard if isinstance(answer, Forecasted)] == [PANEL.open_ms[9]]
-    assert (desk.forecaster.answered, desk.forecaster.late, desk.forecaster.failed) == (1, 9, 0)
+    made = desk.forecaster
+    assert (made.answered, made.skipped, made.late, made.failed) == (1, 9, 0, 0)
 
 
 async def test_an_answer_overtaken_by_a_question_is_dropped(desk: Desk) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bot.edge.metrics import OUTCOMES, REASONS_MAX, STATES, Metrics
+from bot.edge.metrics import FATES, OUTCOMES, REASONS_MAX, STATES, Metrics
 
 
 @pytest.fixture
@@ -26,6 +26,10 @@ def busy(metrics: Metrics) -> Metrics:
     metrics.bad_frames("price")
     metrics.refused_candles("off-grid time", 2)
     metrics.forecasts("late", 3)
+    metrics.model("models/mine", "gaussian")
+    metrics.inference_recently(0.001, 0.004)
+    metrics.divergence(0.012)
+    metrics.fate("ordered")
     metrics.order("buy", "filled")
     metrics.fill("buy")
     metrics.account(10_012.5, 4_000.0, 0.6, 0.01)
@@ -57,6 +61,11 @@ def test_what_happened_is_what_is_read(metrics: Metrics) -> None:
     assert found["lacuna_refused_candles_total", ("off-grid time",)] == 2
     assert found["lacuna_forecasts_total", ("late",)] == 3
     assert found["lacuna_dropped_total", ("equity",)] == 2
+    assert found["lacuna_forecasts_total", ("skipped",)] == 0
+    assert found["lacuna_model_info", ("gaussian", "models/mine")] == 1
+    assert found["lacuna_recent_inference_seconds", ("99",)] == 0.004
+    assert found["lacuna_divergence_ratio", ()] == 0.012
+    assert [found["lacuna_divergences_total", (fate,)] for fate in FATES] == [1, 0, 0]
     assert found["lacuna_orders_total", ("buy", "filled")] == 1
     assert found["lacuna_equity", ()] == 10_012.5
     assert found["lacuna_exposure_ratio", ()] == 0.6

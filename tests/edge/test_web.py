@@ -24,7 +24,8 @@ STATUS: dict[str, Any] = {
     "mode": "paper",
     "exchange": "binance",
     "strategy": "masked-divergence",
-    "model": "gaussian",
+    "model": "models/mine",
+    "architecture": "gaussian",
     "session": 3,
     "quote": "USDT",
     "started_ms": 1_700_000_000_000,
@@ -79,10 +80,46 @@ STATUS: dict[str, Any] = {
             "orders": 1,
         }
     ],
-    "divergences": [{"symbol": "XRP/USDT", "divergence": -0.0041, "inferred": 0.0012, "actual": -0.0029}],
+    "forecasts": {
+        "asked": 166,
+        "answered": 163,
+        "skipped": 1,
+        "late": 2,
+        "failed": 0,
+        "last_ms": 1.25,
+        "p50_ms": 1.21,
+        "p99_ms": 3.9,
+    },
+    "divergences_ms": 1_700_009_940_000,
+    "divergences": [
+        {
+            "symbol": "XRP/USDT",
+            "divergence": 0.0041,
+            "inferred": 0.0012,
+            "actual": -0.0029,
+            "expected": 0.0003,
+            "cost": 0.0022,
+            "fate": "left",
+            "why": "expected +0.03%, a round trip costs 0.22%",
+        },
+        {
+            "symbol": "ADA/USDT",
+            "divergence": -0.002,
+            "inferred": 0.0,
+            "actual": 0.002,
+            "expected": None,
+            "cost": 0.0,
+            "fate": "vetoed",
+            "why": "<b>pause</b>",
+        },
+    ],
     "faults": [{"fault": "F7", "symbol": "LUNA/USDT", "text": "no frame for 2 closes", "times": 14}],
     "fault_counts": {"F7": 1, "F1": 2},
 }
+
+
+MODEL = ("models/mine · gaussian", "last 1.3 ms · p50 1.2 ms · p99 3.9 ms", "163 of 166 forecasts answered", "2 late",
+         "0.030 %", "0.22 %", "a round trip costs 0.22%", "vetoed")  # fmt: skip
 
 
 class Server:
@@ -270,7 +307,18 @@ async def test_the_page_shows_the_state_and_runs_nothing_of_it(server: Server, t
         *command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "HOME": str(tmp_path)}
     )
     text = (await asyncio.wait_for(process.communicate(), 60))[0].decode()
-    for shown in ("10,231.52", "59.7 %", "no entries", "DOGE/USDT", "connected", "LINK/USDT", "109 of 111", "XRP/USDT"):
+    for shown in (
+        "10,231.52",
+        "59.7 %",
+        "no entries",
+        "DOGE/USDT",
+        "connected",
+        "LINK/USDT",
+        "109 of 111",
+        "XRP/USDT",
+        *MODEL,
+    ):
         assert shown in text, shown
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "&lt;b&gt;pause&lt;/b&gt;" in text
     assert "<script>alert" not in text

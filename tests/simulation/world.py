@@ -38,7 +38,7 @@ LIVELY: dict[str, dict[str, Any]] = {
              "drawdown_max": 0.95},
     "strategies": {"masked-divergence": {
         "window": WINDOW, "divergence_threshold": 0.0005, "min_return_threshold": 0.0, "confidence_min": 0.0,
-        "base_position_size": 0.05, "max_position_size": 0.15}},
+        "base_position_size": 0.05, "max_position_size": 0.15, "round_trip_cost": 0.0}},
     "storage": {"reserve_mib": 0, "checkpoint_slices": 10_000},
     "feed": {"silence_s": 30.0, "ping_every_s": 20.0, "pong_within_s": 20.0, "resync_every_s": 600.0},
     "forecaster": {"model": "market", "budget_s": 50.0},
@@ -158,7 +158,7 @@ class World:
 
     def _answered(self) -> bool:
         model = self.daemon.forecaster
-        waits = model is not None and model.asked > model.answered + model.late + model.failed
+        waits = model is not None and model.asked > model.answered + model.skipped + model.late + model.failed
         return not waits and not self.daemon.pump.depth
 
     async def passed(self, seconds: float) -> None:

@@ -1,5 +1,8 @@
 """Masked divergence against numbers worked out by hand."""
 
+import itertools
+from typing import Literal
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -71,6 +74,49 @@ def test_a_round_trip_cost_must_be_beaten_by_the_expected_gain() -> None:
     assert np.isnan(MaskedDivergence(costly).targets(seen)).all()
     assert MaskedDivergence(cheap).targets(seen)[0] > 0
     assert np.isnan(MaskedDivergence(cheap).targets(view(history(0.010, 0.0, 0.0)))).all()
+
+
+def test_the_default_is_what_a_round_trip_costs_on_the_account() -> None:
+    """A gain of 0.05 of 1 % passes an account that costs 0.04 %, not one that costs 0.22 %; 0 is the published rule."""
+    seen = view(history(0.010, 0.0, 0.0), gain=0.05)
+    assert MaskedDivergence(Settings(), 0.0004).targets(seen)[0] > 0
+    assert np.isnan(MaskedDivergence(Settings(), 0.0022).targets(seen)).all()
+    assert MaskedDivergence(Settings(round_trip_cost=0.0), 0.0022).targets(seen)[0] > 0
+
+
+@pytest.mark.parametrize("bet", ["reversion", "continuation"])
+def test_an_opinion_refuses_exactly_what_the_targets_leave_out(bet: Literal["reversion", "continuation"]) -> None:
+    """Over many views: "" where there is a target, words where there is none, whichever variant."""
+    rng = np.random.default_rng(5)
+    refusals = set()
+    for entry, spread in itertools.product(("threshold", "zscore"), (0.004, 0.012)):
+        rule = MaskedDivergence(Settings(bet=bet, entry=entry, z_slices=60, z_slices_min=20, round_trip_cost=0.002))
+        for _ in range(100):
+            held = tuple(float(one) for one in rng.choice([0.0, 0.08], 3))
+            seen = view(rng.normal(0.001, spread, (61, 3)), held, gain=float(rng.choice([-0.4, 0.4])))
+            targets = rule.targets(seen)
+            for at in range(3):
+                opinion = rule.opinion(seen, at)
+                assert (opinion.refusal == "") == bool(np.isfinite(targets[at])), (opinion, targets[at])
+                refusals.add(opinion.refusal.partition(" ")[0])
+    assert len(refusals) > 4
+
+
+def test_an_order_says_what_it_was_expected_to_bring() -> None:
+    """The gain times the divergence, where the model knows a gain."""
+    rule = MaskedDivergence(Settings())
+    assert rule.explain(view(history(0.010, 0.0, 0.0), gain=0.3), 0) == (
+        "divergence +1.00%, expected +0.30% (reversion)"
+    )
+    assert rule.explain(view(history(0.010, 0.0, 0.0)), 0) == "divergence +1.00% (reversion)"
+
+
+@pytest.mark.parametrize("wrong", ["acount", -0.001, 1.5, float("nan"), None, True])
+def test_a_cost_that_is_none_is_refused_in_one_sentence(wrong: object) -> None:
+    """A typing error must not switch the gate off."""
+    with pytest.raises(ValidationError, match='must be "account", or a fraction') as caught:
+        Settings(round_trip_cost=wrong)
+    assert caught.value.error_count() == 1
 
 
 def test_confidence_by_hand() -> None:

@@ -1,0 +1,29 @@
+"""A strategy that tells what it makes of a coin: for people who watch it, never for a decision."""
+
+from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
+
+from bot.core.strategy import View
+
+
+class Opinion(Struct, frozen=True):
+    """What a strategy makes of one coin of a view.
+
+    `expected` is the coin's next return as a fraction, None where that is unknown; `refusal` says why the coin is left
+    as it is, "" where the strategy wants it changed.
+    """
+
+    expected: float | None
+    refusal: str
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """`cost` is what the expected return of a bought coin must be above, as a fraction; 0 where every signal is traded."""
+
+    cost: float
+
+    def opinion(self, view: View, at: int) -> Opinion:
+        """Of the coin at this index, by the rule that `targets` follows. Same view, same opinion."""
+        ...

@@ -1,0 +1,75 @@
+"""Which model `lacuna run` trades on, and what is said of it before it does."""
+
+from pathlib import Path
+
+import pytest
+
+from bot.building import remarks_on
+from bot.config import BadConfiguration, load
+from bot.run import choose_model
+from models.baselines import Market
+from models.checkpoint import Card, save
+from models.intersection import Intersection
+from models.train import fit
+from tests.models.markets import market, names
+
+COINS = names(5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ridge of five coins."""
+    path = tmp_path_factory.mktemp("run") / "ridge"
+    save(fit("ridge", market(1_000, 5)).model, path, Card(0, 0, 0))
+    return path
+
+
+def settings(folder: Path, symbols: tuple[str, ...], **above: object) -> dict[str, object]:
+    return {"forecaster.model": str(folder), "market.symbols": symbols} | above
+
+
+def test_a_model_of_other_coins_runs_on_the_shared_ones_only_if_asked(folder: Path) -> None:
+    """Refused with both lists; with forecaster.intersect the order is the settings', what is left out is named."""
+    wanted = ("NEW/USDT", *COINS[3:0:-1])
+    with pytest.raises(BadConfiguration, match=r"it lacks NEW/USDT, it also has C0/USDT, C4/USDT; .*intersect = true"):
+        choose_model(load(None, settings(folder, wanted)))
+    asked = load(None, settings(folder, wanted) | {"forecaster.intersect": True})
+    symbols, model = choose_model(asked)
+    assert isinstance(model, Intersection)
+    assert symbols == model.symbols == COINS[3:0:-1]
+    assert remarks_on(asked, model) == model.remarks
+    assert "NEW/USDT" in model.remarks[0]
+    assert "C0/USDT, C4/USDT" in model.remarks[1]
+
+
+def test_two_shared_coins_are_too_few(folder: Path) -> None:
+    """A sentence and exit code 78, as for every other setting."""
+    asked = load(None, settings(folder, (*COINS[:2], "NEW/USDT")) | {"forecaster.intersect": True})
+    with pytest.raises(BadConfiguration, match=r"forecaster\.model: .*3 are the least to infer from"):
+        choose_model(asked)
+
+
+def test_the_same_coins_need_no_intersection(folder: Path) -> None:
+    """Whatever their order and whether it is asked for: the model itself."""
+    for intersect in (False, True):
+        asked = load(None, settings(folder, COINS[::-1]) | {"forecaster.intersect": intersect})
+        symbols, model = choose_model(asked)
+        assert symbols == COINS
+        assert not isinstance(model, Intersection)
+
+
+def test_a_gate_that_nothing_passes_is_said_before_it_holds_anything_back() -> None:
+    """A model without a gain and a cost to beat: nothing will be bought, and the one setting is named."""
+    model = Market(COINS, 60_000)
+    (said,) = remarks_on(load(None, {}), model)
+    assert said.startswith("nothing will be bought: a trade must be expected to beat its round trip of 0.22%")
+    assert "strategies.masked-divergence.round_trip_cost=0" in said
+    assert remarks_on(load(None, {"strategies.masked-divergence.round_trip_cost": 0}), model) == ()
+    assert remarks_on(load(None, {"account.fee_bps": 0, "account.spread_bps": 0}), model) == ()
+    assert remarks_on(load(None, {"strategy.name": "hold"}), model) == ()
+
+
+def test_a_round_trip_is_two_fees_the_spread_and_the_slippage_twice() -> None:
+    """10 and 10 basis points, 2 of spread, nothing slips: 0.22 %; slippage is met when buying and when selling."""
+    assert load(None, {}).account.round_trip == pytest.approx(0.0022)
+    assert load(None, {"account.slippage_bps": 3}).account.round_trip == pytest.approx(0.0028)
