@@ -21,7 +21,7 @@ from benchmarks.flops import flops_of, product_seconds, seconds, wait
 from benchmarks.market import network_of, table_of
 from benchmarks.tables import Row, table
 from models.architectures import NETWORKS, masked_windows
-from models.masked import Masked, hidden, plan_of
+from models.masked import Config, Masked, hidden, in_bf16, plan_of
 from models.network import Network
 from models.presets import PRESETS, Preset
 from models.processes import alone
@@ -49,7 +49,8 @@ def live(name: str, preset: Preset, coins: int, times: int, threads: int, device
     apart = network_of(preset, coins, "cpu")  # a compiled pass tells no operations
     on_cpu = table_of(preset.config.window, coins, "cpu")
     flops = flops_of(lambda: kind.infer(apart.module, preset.config, on_cpu, newest.cpu()))
-    dtype = torch.bfloat16 if device == "cuda" and preset.architecture == "masked" else torch.float32
+    halved = isinstance(preset.config, Config) and in_bf16(preset.config, device)
+    dtype = torch.bfloat16 if halved else torch.float32
     row: Row = {
         "preset": name,
         "device": device,

@@ -19,12 +19,13 @@ def remarks_on(settings: Settings, model: Model) -> tuple[str, ...]:
     """What is to be said once of a model before it is traded on: coins left out, and a gate that nothing passes."""
     left_out = model.remarks if isinstance(model, Intersection) else ()
     name, strategy = settings.strategy.name, strategy_of(settings)
-    if not isinstance(strategy, Telling) or not strategy.cost or model.infer().gain is not None:
+    why = strategy.hopeless(model.infer().gain) if isinstance(strategy, Telling) else ""
+    if not why or not isinstance(strategy, Telling):
         return left_out
     gate = (
-        f"nothing will be bought: a trade must be expected to beat its round trip of {strategy.cost:.2%}, and the"
-        f" {model.architecture} model does not know what a divergence earns; name a model that does (`lacuna train"
-        f" gaussian` makes one), or trade every signal with strategies.{name}.round_trip_cost=0"
+        f"nothing will be bought: a trade must be expected to beat its round trip of {strategy.cost:.2%}, and {why};"
+        f" name another model (`lacuna train gaussian` makes one that knows), or trade every signal with"
+        f" strategies.{name}.round_trip_cost=0"
     )
     return (*left_out, gate)
 

@@ -47,7 +47,9 @@ def say(result: dict[str, Any], as_json: bool, text: str = "") -> None:
     if as_json:
         click.echo(json.dumps(result, sort_keys=True))
     else:
-        click.echo(text or "\n".join(f"{key:>14}  {value}" for key, value in result.items() if value != []), err=True)
+        click.echo(
+            text or "\n".join(f"{key:>14}  {value}" for key, value in result.items() if value not in ([], ())), err=True
+        )
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")

@@ -266,8 +266,7 @@ class Daemon:
 
     def slice_decided(self) -> None:
         """What was decided joins the slice's line, and what came of its divergences is worked out."""
-        if self.forecaster:
-            self.fates.decided(self.forecaster.newest)
+        if self.forecaster and self.fates.decided(self.forecaster.newest):
             self._gauges.count_fates(self.fates)
         self.recent_slices[-1] |= {"decision_s": self.pump.decision_seconds, "orders": self.pump.slice_orders}
 

@@ -37,6 +37,7 @@ from bot.simulator.server import SimulatedExchange
 from bot.simulator.synthetic import WILD, SyntheticSource, synthetic_panel
 from bot.terminal import show
 from models.checkpoint import load
+from models.intersection import SHARED_MIN
 from models.model import BadModel, Model
 from models.train import fit
 
@@ -45,6 +46,7 @@ TRAIN_SHARE = 0.7
 TRAIN_MINUTES_MAX = 20_000
 FIT_SHARE = 0.85  # the rest chooses between lags
 SYNTHETIC_MINUTES = 14_400
+SLICES_MIN = 200  # of fewer no coin is known
 LEARNED = "learned here"  # how a model that is no folder is called
 
 Beside = Callable[[Daemon], Coroutine[Any, Any, None]]
@@ -110,6 +112,10 @@ def prepare(
     given = load(model) if model else None
     if given:
         panel = _of_model(panel, given)
+    elif first < SLICES_MIN or len(panel.symbols) < SHARED_MIN:
+        raise BadConfiguration(
+            [f"--candles {candles}: {first} slices of {len(panel.symbols)} coins are too little to learn"]
+        )
     settings = _suited(settings, panel, speed, model.name if model else LEARNED)
     demo_folder.clear(Path(settings.storage.folder))
     chosen = given or _learned(panel.rows(max(0, first - TRAIN_MINUTES_MAX), first))

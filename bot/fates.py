@@ -55,17 +55,18 @@ class Fates:
         for symbol in symbols.split(", "):
             self._vetoes[symbol] = (self._engine.window.newest_ms, reason)
 
-    def decided(self, forecast: Forecast | None) -> None:
-        """The newest slice has just been decided, with this forecast."""
+    def decided(self, forecast: Forecast | None) -> bool:
+        """The newest slice has just been decided; False where this forecast is not of it and nothing came of any."""
         engine = self._engine
         window, open_ms = engine.window, engine.window.newest_ms
         if forecast is None or forecast.open_ms != open_ms:
-            return
+            return False
         # a copy is asked: looking must not move the equity that the engine decides on, a replay would not see it moved
         view = View(Sight(window), forecast, engine.ledger.held, copy.copy(engine).portfolio)
         divergence, (returns, _) = window.divergences(1)[-1], window.returns(1)
         self.open_ms = open_ms
         self.newest = tuple(self._fate(view, at, divergence, returns[-1]) for at in strongest(divergence).tolist())
+        return True
 
     def _fate(self, view: View, at: int, divergence: Floats, returns: Floats) -> Fate:
         engine, symbol = self._engine, view.window.symbols[at]

@@ -192,10 +192,12 @@ def _model(asked: Asked) -> Model | None:
         near = difflib.get_close_matches(folder.name, _names_beside(folder), n=1)
         hint = f": did you mean {folder.with_name(near[0])}?" if near else ": `lacuna train gaussian` makes one"
         raise BadConfiguration([f"--model {folder}: there is no such folder{hint}"])
-    model = load(folder, "cpu")  # to the bit what the bot infers: a GPU rounds otherwise
+    model = load(folder, "cpu")  # live and in bulk the same to the bit; a bot on a GPU rounds otherwise
     if not asked.intersect:
         return model
-    return intersected(model, asked.symbols or source_of(asked.candles, None, asked.exchange, None).symbols)
+    if asked.symbols:
+        return model if set(model.symbols) == set(asked.symbols) else Intersection(model, asked.symbols)
+    return intersected(model, source_of(asked.candles, None, asked.exchange, None).symbols)
 
 
 def _names_beside(folder: Path) -> list[str]:

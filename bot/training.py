@@ -80,6 +80,12 @@ def _further(name: str, coverage: float, panel: Panel) -> Panel:
     """Candles of other coins, or of no coins at all: a synthetic market that ends where the panel begins."""
     if name != SYNTHETIC:
         return enough_coins(Path(name), coverage)
+    if panel.interval_ms != MINUTE_MS:
+        raise BadConfiguration(
+            [
+                f"--also {SYNTHETIC}: that market is of minutes, the candles are of {panel.interval_ms // MINUTE_MS}: leave it out"
+            ]
+        )
     start_ms = int(panel.open_ms[0]) - SYNTHETIC_MINUTES * MINUTE_MS
     return synthetic_panel(SYNTHETIC_COINS, SYNTHETIC_MINUTES, SYNTHETIC_SEED, start_ms, WILD)
 

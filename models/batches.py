@@ -7,6 +7,12 @@ import torch
 from torch import Tensor
 
 
+class GpuFull(ArithmeticError):
+    """What was asked for cannot be computed now; live a forecast that failed, else the end."""
+
+    exit_code = 75
+
+
 class Batches:
     """How many rows are asked for at once; halved for good, and said once, when memory runs out."""
 
@@ -16,7 +22,7 @@ class Batches:
     def run(self, ask: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         """The answers [R, N] for rows [R] that `ask` gives for some of them [B, N]; a row alone is a batch of its own.
 
-        A last batch that is not full is filled up with the last row. torch.OutOfMemoryError where not one row fits.
+        A last batch that is not full is filled up with the last row. GpuFull where not one row fits.
         """
         found: list[Tensor] = []
         at = 0
@@ -36,9 +42,9 @@ class Batches:
         try:
             return ask(rows)
         except torch.OutOfMemoryError:
-            if len(rows) == 1:
-                raise
-            return None
+            if len(rows) > 1:
+                return None
+        raise GpuFull("the GPU has no memory left for one slice: free some, or let the model run on the CPU")
 
     def _halve(self) -> None:
         self.size //= 2

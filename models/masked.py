@@ -34,11 +34,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `hide` is what of a coin is hidden when it is inferred: its last row or its whole window. `norm` is where the
     LayerNorm of a block stands. With `told` the network also sees which entries are shown, and so tells a hidden
-    entry from a true zero (spec 8.5). With `levelled` each slice is divided by its level, the root mean square of what is
-    shown of it, and what is inferred multiplied by it; the network is told the logarithm. LayerNorms forget how large
-    a slice was: without it nothing larger than usual can be inferred, and the wildest minutes rule a correlation. With `raw` returns come in and go out as they are (spec 8.6). `plan` is which coins
-    are inferred: all of them, `block` hidden at a time (fewer of few coins), or those of one `blackout`, the same ones
-    always.
+    entry from a true zero (spec 8.5). With `levelled` each slice is divided by its level, the root mean square of what
+    is shown of it, and what is inferred multiplied by it; the network is told the logarithm. LayerNorms forget how
+    large a slice was: without it nothing larger than usual can be inferred, and the wildest minutes rule a correlation.
+    With `raw` returns come in and go out as they are (spec 8.6). `plan` is which coins are inferred: all of them,
+    `block` hidden at a time (fewer of few coins), or those of one `blackout`, the same ones always.
     """
 
     window: int = 240
@@ -62,6 +62,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        if self.raw and self.levelled:
+            raise ValueError("levels are of scaled returns: raw or levelled, not both")
         if self.past == "shared" and (self.hide == "window" or self.window < 2):
             raise ValueError("a past that is shared hides the last row alone, of a window of 2 or more: hide = last")
 
@@ -256,8 +258,7 @@ def infer(module: Masked, x_BWN: Tensor, known_BWN: Tensor) -> Tensor:
     """
     plan_PN = plan_of(module.config, x_BWN.shape[-1], x_BWN.device)
     kind = x_BWN.device.type
-    bf16 = module.config.width >= LARGE and _has_bf16(kind)
-    with torch.autocast(kind, torch.bfloat16, enabled=bf16):
+    with torch.autocast(kind, torch.bfloat16, enabled=in_bf16(module.config, kind)):
         inferred_BPN = _newest(module, kind)(x_BWN, known_BWN, plan_PN).float()
     first_N = plan_PN.int().argmax(dim=0)
     read_BN = inferred_BPN[:, first_N, torch.arange(len(first_N), device=first_N.device)]
@@ -309,7 +310,10 @@ def _newest_of_whole_past(module: Masked, x_BWN: Tensor, known_BWN: Tensor, plan
     return inferred.view(batch, sets, -1)
 
 
-def _has_bf16(device_type: str) -> bool:
+def in_bf16(c: Config, device_type: str) -> bool:
+    """Whether a network of this size infers in bf16 there: where the hardware has it and it is worth its cost."""
+    if c.width < LARGE:
+        return False
     if device_type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     able = torch.cpu.get_capabilities()

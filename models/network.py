@@ -7,9 +7,8 @@ Bits    on a CPU rows are computed one by one, so that a slice alone gets the sa
         On a GPU rows go in batches, and bits may differ.
 """
 
-import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -27,6 +26,7 @@ from models.coin_query import FEATURES
 from models.inputs import Inputs, Stream
 from models.model import Arrays, BadModel, Inferred, taken
 from models.table import Table
+from models.torch_threads import threads
 
 
 class Network:
@@ -65,7 +65,7 @@ class Network:
 
     @property
     def warmup(self) -> int:
-        """The Gaussian's scales need hours, its correlations a day where they were not fitted, the window some slices."""
+        """The Gaussian's scales need hours, its correlations `study` slices where none were fitted, the window some."""
         return max(self._stream.gaussian.warmup + int(self.config.window), self._study)
 
     def observe(self, panel: Panel) -> None:
@@ -97,15 +97,19 @@ class Network:
 
     def infer_panel(self, panel: Panel) -> Floats:
         """The inferred returns [T, N] that observing slice by slice would give; changes nothing here."""
-        at_work = copy.copy(self)
-        at_work._stream = copy.deepcopy(self._stream)
-        return at_work.absorb(panel)
+        return copy.deepcopy(self).absorb(panel)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
+        """With a stream of its own; the weights never change and are shared, and with them what was compiled of them."""
+        made = copy.copy(self)
+        made._stream = copy.deepcopy(self._stream, memo)
+        return made
 
     @torch.inference_mode()
     def infer_rows(self, inputs: Inputs, rows: Integers) -> Floats:
         """Raw returns [R, N] of these rows; NaN where a coin is not known, not asked, or nothing was learned of it."""
         kind, table = NETWORKS[self.architecture], Table(inputs, self.device)
-        with _threads(None if kind.is_slow(self.config) else 1):
+        with threads(None if kind.is_slow(self.config) else 1):
             found = self.batches.run(
                 lambda rows_B: kind.infer(self.module, self.config, table, rows_B),
                 torch.from_numpy(rows).to(self.device),
@@ -155,18 +159,6 @@ class Network:
         )
 
 
-@contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Computes on so many threads; None: on as many as torch has been given."""
-    threads = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def load(
     architecture: str,
     symbols: tuple[str, ...],
@@ -189,7 +181,13 @@ def load(
         found = taken(tensors, f"network.{name}", tuple(parameter.shape))
         weights[name] = torch.from_numpy(found).to(parameter.dtype)
     module.load_state_dict(weights)
-    return Network(architecture, config, module, stream, taken_gain(tensors, len(symbols)), fitted_ms, device)
+    gain = taken_gain(tensors, len(symbols))
+    try:
+        return Network(architecture, config, module, stream, gain, fitted_ms, device)
+    except torch.OutOfMemoryError as why:
+        raise BadModel(
+            "the GPU has no memory left for the weights: free some, or hide it (CUDA_VISIBLE_DEVICES=)"
+        ) from why
 
 
 def _arrays(inputs: Inputs) -> dict[str, NDArray[Any]]:

@@ -172,6 +172,15 @@ class MaskedDivergence:
         brings = f", expected {gain:+.2%}" if np.isfinite(gain) else ""
         return f"divergence {divergence[at]:+.2%}{brings} ({self.settings.bet})"
 
+    def hopeless(self, gain: Floats | None) -> str:
+        """Where a cost is set: a gain that is unknown, or that makes every coin the bet buys one that is expected to fall."""
+        if not self.cost:
+            return ""
+        if gain is None:
+            return "the model does not know what a divergence earns"
+        sign = 1.0 if self.settings.bet == "reversion" else -1.0
+        return "" if (sign * gain > 0).any() else f"by the model's gain the {self.settings.bet} bet earns on no coin"
+
     def opinion(self, view: View, at: int) -> Opinion:
         """What it makes of one coin, in the order in which the rule asks."""
         coin = np.array([at])

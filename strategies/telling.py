@@ -4,6 +4,7 @@ from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from bot.core.market import Floats
 from bot.core.strategy import View
 
 
@@ -23,6 +24,10 @@ class Telling(Protocol):
     """`cost` is what the expected return of a bought coin must be above, as a fraction; 0 where every signal is traded."""
 
     cost: float
+
+    def hopeless(self, gain: Floats | None) -> str:
+        """Why it can buy no coin at all with these gains [N], None where they are unknown; "" where it can."""
+        ...
 
     def opinion(self, view: View, at: int) -> Opinion:
         """Of the coin at this index, by the rule that `targets` follows. Same view, same opinion."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bot.building import remarks_on
@@ -37,7 +38,7 @@ def test_a_model_of_other_coins_runs_on_the_shared_ones_only_if_asked(folder: Pa
     symbols, model = choose_model(asked)
     assert isinstance(model, Intersection)
     assert symbols == model.symbols == COINS[3:0:-1]
-    assert remarks_on(asked, model) == model.remarks
+    assert remarks_on(asked, model)[:2] == model.remarks
     assert "NEW/USDT" in model.remarks[0]
     assert "C0/USDT, C4/USDT" in model.remarks[1]
 
@@ -67,6 +68,17 @@ def test_a_gate_that_nothing_passes_is_said_before_it_holds_anything_back() -> N
     assert remarks_on(load(None, {"strategies.masked-divergence.round_trip_cost": 0}), model) == ()
     assert remarks_on(load(None, {"account.fee_bps": 0, "account.spread_bps": 0}), model) == ()
     assert remarks_on(load(None, {"strategy.name": "hold"}), model) == ()
+
+
+@pytest.mark.parametrize(("bet", "gain"), [("continuation", 0.1), ("reversion", 0.0), ("reversion", -0.1)])
+def test_a_bet_that_the_gain_speaks_against_is_said(bet: str, gain: float) -> None:
+    """Every coin it would buy is expected to fall, or to earn nothing; the other bet is fine."""
+    model = Market(COINS, 60_000)
+    model.gain = np.full(len(COINS), gain)
+    (said,) = remarks_on(load(None, {"strategies.masked-divergence.bet": bet}), model)
+    assert f"the {bet} bet earns on no coin" in said
+    other = {"continuation": "reversion", "reversion": "continuation"}[bet]
+    assert bool(remarks_on(load(None, {"strategies.masked-divergence.bet": other}), model)) == (gain == 0.0)
 
 
 def test_a_round_trip_is_two_fees_the_spread_and_the_slippage_twice() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.batches import Batches
+from models.batches import Batches, GpuFull
 
 
 class Room:
@@ -47,5 +47,5 @@ def test_no_room_halves_the_batch_for_good_and_says_so_once() -> None:
 
 def test_a_gpu_without_room_for_a_row_is_an_error() -> None:
     """There is nothing left to halve."""
-    with pytest.warns(RuntimeWarning), pytest.raises(torch.OutOfMemoryError):
+    with pytest.warns(RuntimeWarning), pytest.raises(GpuFull, match="no memory left"):
         Batches(2).run(Room(0), torch.arange(3))

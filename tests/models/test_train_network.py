@@ -208,7 +208,7 @@ def lines_of(folder: Path) -> list[Line]:
 
 def test_raw_returns_tell_the_published_loss(candles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside that of inferring zero: in what is printed, in the log and in the folder."""
-    raw = Preset("masked", replace(SMALL_CONFIG, raw=True), "coins", scored=64, judged=64)
+    raw = Preset("masked", replace(SMALL_CONFIG, raw=True, levelled=False), "coins", scored=64, judged=64)
     monkeypatch.setitem(PRESETS, "published-raw", raw)
     done = train(candles, tmp_path / "raw", "--preset", "published-raw", "--steps", "8", "--batch", "8")
     assert done.exit_code == 0, done.output
