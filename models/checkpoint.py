@@ -149,9 +149,10 @@ def _loader(architecture: str, device: str) -> Loader:
 
 
 def digest(folder: Path) -> str:
-    """A name for what the folder infers: the SHA-256 of its configuration and weights."""
+    """A name for what the folder infers: the SHA-256 of its configuration and weights, whatever command made it."""
     config, weights = _read(folder)
-    return hashlib.sha256(msgspec.json.encode(config, order="sorted") + hashlib.sha256(weights).digest()).hexdigest()
+    named = msgspec.structs.replace(config, command="")
+    return hashlib.sha256(msgspec.json.encode(named, order="sorted") + hashlib.sha256(weights).digest()).hexdigest()
 
 
 def _read(folder: Path) -> tuple[Config, bytes]:
