@@ -30,6 +30,7 @@ from bot.edge.store import Store
 from bot.edge.trouble import NoJournal
 from bot.session import recover_state, replay_all
 
+START_S, LOOK_S = 120.0, 0.1
 LIVELY: dict[str, dict[str, Any]] = {
     "strategies": {
         "masked-divergence": {
@@ -109,12 +110,15 @@ def settings_file(folder: Path, port: int, speed: float, symbols: list[str]) -> 
     return path
 
 
-def run_until_killed(path: Path, seconds: float) -> None:
-    """The daemon, for so long."""
+def run_until_killed(path: Path, seconds: float, trading: bool) -> None:
+    """The daemon, for so long from its start, or with `trading` from when it trades, however slow the machine is."""
     command = [sys.executable, "-m", "bot.cli", "run", "--config", str(path)]
     log = path.with_suffix(".log").open("ab")
+    begins = log.tell()
     bot = subprocess.Popen(command, stdout=log, stderr=log)
     try:
+        if trading:
+            _wait_until_trading(bot, path.with_suffix(".log"), begins)
         bot.wait(seconds)
     except subprocess.TimeoutExpired:
         os.kill(bot.pid, signal.SIGKILL)
@@ -125,6 +129,14 @@ def run_until_killed(path: Path, seconds: float) -> None:
         log.close()
 
 
+def _wait_until_trading(bot: subprocess.Popen[bytes], log: Path, begins: int) -> None:
+    """Until the log says so behind this byte, the bot ended by itself, or START_S are over."""
+    for _ in range(int(START_S / LOOK_S)):
+        if b'"event": "trading"' in log.read_bytes()[begins:] or bot.poll() is not None:
+            return
+        time.sleep(LOOK_S)
+
+
 def kill_again_and_again(folder: Path, kills: int, speed: float, seed: int, longest: float = 9.0) -> Deaths:
     """The whole series in one folder."""
     rng, port = random.Random(seed), free_port()
@@ -133,7 +145,7 @@ def kill_again_and_again(folder: Path, kills: int, speed: float, seed: int, long
     try:
         path = settings_file(folder, port, speed, symbols)
         for kill in range(kills):
-            run_until_killed(path, rng.uniform(0.5, longest))
+            run_until_killed(path, rng.uniform(0.5, longest), trading=kill % 2 == 1)
             try:
                 with Store(folder / "data") as store:
                     problems += [f"after kill {kill + 1}: {text}" for text in audit(store, recover_state(store))]
