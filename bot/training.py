@@ -81,11 +81,9 @@ def _further(name: str, coverage: float, panel: Panel) -> Panel:
     if name != SYNTHETIC:
         return enough_coins(Path(name), coverage)
     if panel.interval_ms != MINUTE_MS:
-        raise BadConfiguration(
-            [
-                f"--also {SYNTHETIC}: that market is of minutes, the candles are of {panel.interval_ms // MINUTE_MS}: leave it out"
-            ]
-        )
+        minutes = panel.interval_ms // MINUTE_MS
+        text = f"that market is of one-minute candles, these are of {minutes} minutes: leave it out"
+        raise BadConfiguration([f"--also {SYNTHETIC}: {text}"])
     start_ms = int(panel.open_ms[0]) - SYNTHETIC_MINUTES * MINUTE_MS
     return synthetic_panel(SYNTHETIC_COINS, SYNTHETIC_MINUTES, SYNTHETIC_SEED, start_ms, WILD)
 

@@ -75,7 +75,7 @@ class HiddenCoins:
         at = torch.randint(len(source.rows_R), (size,), generator=generator, device=generator.device)
         return source.lesson(module, source.rows_R[at], generator)
 
-    def _drawn(self, generator: torch.Generator) -> "Source":
+    def _drawn(self, generator: torch.Generator) -> Source:
         """The first table, or in a share of the steps one of the others."""
         others = len(self._sources) - 1
         if not others:
