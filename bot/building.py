@@ -19,8 +19,10 @@ def remarks_on(settings: Settings, model: Model) -> tuple[str, ...]:
     """What is to be said once of a model before it is traded on: coins left out, and a gate that nothing passes."""
     left_out = model.remarks if isinstance(model, Intersection) else ()
     name, strategy = settings.strategy.name, strategy_of(settings)
-    why = strategy.hopeless(model.infer().gain) if isinstance(strategy, Telling) else ""
-    if not why or not isinstance(strategy, Telling):
+    if not isinstance(strategy, Telling):
+        return left_out
+    why = strategy.hopeless(model.infer().gain)
+    if not why:
         return left_out
     gate = (
         f"nothing will be bought: a trade must be expected to beat its round trip of {strategy.cost:.2%}, and {why};"
