@@ -153,7 +153,7 @@ def test_a_replay_becomes_a_trial_and_is_judged_among_the_others(tmp_path: Path)
 
 
 def test_a_long_history_is_measured_in_seconds() -> None:
-    """A hundred thousand slices of forty coins with gaps and two thousand fills, all figures, in under three seconds."""
+    """A hundred thousand slices of forty coins with gaps and two thousand fills, all figures, in under three seconds of a core."""
     history = _long(100_000, 40)
     account = Account(history, "1000000")
     for row in range(1, 90_001, 90):
@@ -161,9 +161,9 @@ def test_a_long_history_is_measured_in_seconds() -> None:
         account.buy(symbol, row, "1", "100").sell(symbol, row + 60, "1", "100.5")
     drift = 1e6 * np.exp(np.cumsum(np.random.default_rng(3).normal(0, 1e-4, len(history))))
     result = result_of(history, 1e6, 0.001, drift, drift * 0.5, account.orders, account.fills)
-    began = time.perf_counter()
+    began = time.process_time()
     found = measured(result)
-    assert time.perf_counter() - began < 3.0
+    assert time.process_time() - began < 3.0
     assert found.round_trips.count == 1_000
     assert found.luck.basis == "day"
 

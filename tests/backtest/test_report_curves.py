@@ -82,7 +82,7 @@ def test_a_fill_is_drawn_where_it_was_and_the_price_line_passes_by_it() -> None:
 
 
 def test_a_large_replay_makes_a_small_page_soon() -> None:
-    """A hundred thousand slices of 60 coins with 12,000 fills: under 8 MB beside plotly, in under five seconds."""
+    """A hundred thousand slices of 60 coins with 12,000 fills: under 8 MB beside plotly, in five seconds of a core."""
     history = walk(100_000, [f"C{at:02}/USDT" for at in range(60)])
     account = Account(history, "1000000")
     for row in range(1, 96_001, 16):
@@ -91,9 +91,9 @@ def test_a_large_replay_makes_a_small_page_soon() -> None:
     drift = 1e6 * np.exp(np.cumsum(np.random.default_rng(3).normal(0, 1e-4, len(history))))
     result = result_of(history, 1e6, 0.001, drift, drift * 0.5, account.orders, account.fills)
     statistics = measure(result, [], np.random.default_rng(1))
-    began = time.perf_counter()
+    began = time.process_time()
     html = page(result, statistics)
-    assert time.perf_counter() - began < 5.0
+    assert time.process_time() - began < 5.0
     assert len(html) < 5_200_000 + 8_000_000
     traded = sum(coin.fills > 0 for coin in statistics.coins)
     assert len(curves.drawn_coins(statistics)) == min(traded, curves.COINS_MAX)

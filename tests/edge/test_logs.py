@@ -159,10 +159,10 @@ def test_a_secret_at_the_cut_of_a_long_text_does_not_show(shift: int) -> None:
 @pytest.mark.parametrize("piece", ["a-", "api_key ", "a://", "-----BEGIN ", "A1b2", "token=", "x"])
 def test_hostile_text_is_masked_in_no_time(piece: str) -> None:
     """No text makes the masking slow: twenty of the longest take well under a second."""
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(20):
         mask(piece * 100_000)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 @given(st.text())
