@@ -1,6 +1,7 @@
 """Model folders: config.json, model.safetensors, README.md. Arrays and JSON alone: loading one runs nothing from it.
 
 config.json  format, architecture, symbols, interval_ms, fitted_ms, settings, inputs, data, metrics, weights_sha256.
+Two kinds    models that infer returns, and models that forecast volatility; each is asked for by its own `load`.
 Written      into a folder beside the target, synced, then renamed over it (P30): there is a whole folder or the old one.
 Refused      as BadModel: a missing, cut or changed file, weights that are not finite or of another shape, an unknown
              architecture or format, a universe that is none, a path that leaves the folder (C7, S7, S8).
@@ -30,8 +31,22 @@ from safetensors.numpy import save as write_tensors
 from bot.core.market import BadSymbol, pair
 from models.baselines import Gaussian, Market, Ridge
 from models.model import BadModel, Model
+from models.volatility_loading import ARCHITECTURES as FORECASTERS
+from models.volatility_loading import volatility_model
+from models.volatility_model import VolatilityModel
 
-__all__ = ["ARCHITECTURES", "BadModel", "Card", "Config", "check_target", "digest", "load", "save"]
+__all__ = [
+    "ARCHITECTURES",
+    "BadModel",
+    "Card",
+    "Config",
+    "check_target",
+    "config_of",
+    "digest",
+    "load",
+    "load_volatility",
+    "save",
+]
 
 FORMAT = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -43,11 +58,16 @@ Tensors = Mapping[str, NDArray[Any]]
 Loader = Callable[[tuple[str, ...], int, int, Mapping[str, Any], Tensors], Model]
 CLOSED_FORMS: dict[str, Loader] = {"market": Market.load, "ridge": Ridge.load, "gaussian": Gaussian.load}
 NETWORKS = ("coin-query", "masked")
-ARCHITECTURES = (*CLOSED_FORMS, *NETWORKS)
+ARCHITECTURES = (*CLOSED_FORMS, *NETWORKS, *FORECASTERS)
+RETURNS = "one-step returns of closes; absent where no candle traded"
+HOURS = "hours: open, high, low, close, volume; absent where no candle traded"
 
 
 class Card(Struct, frozen=True):
-    """What the folder tells people: the candles fitted on, scores by name, and the command that made it."""
+    """What the folder tells people: the candles fitted on, scores by name, and the command that made it.
+
+    `validation_ms` is the open of the first slice that chose and no longer taught; 0 where that is a share of them.
+    """
 
     start_ms: int
     stop_ms: int
@@ -55,6 +75,7 @@ class Card(Struct, frozen=True):
     metrics: dict[str, float | None] = {}
     limits: str = ""
     command: str = ""
+    validation_ms: int = 0
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,7 +102,7 @@ def check_target(folder: Path) -> None:
         raise BadModel(f"{folder} holds something that is no model: name a new folder")
 
 
-def save(model: Model, folder: Path, card: Card) -> Config:
+def save(model: Model | VolatilityModel, folder: Path, card: Card) -> Config:
     """Writes the folder, in place of the model folder there, if any. BadModel for a path that is something else."""
     check_target(folder)
     weights = write_tensors({name: np.ascontiguousarray(array) for name, array in model.tensors().items()})
@@ -92,8 +113,8 @@ def save(model: Model, folder: Path, card: Card) -> Config:
         model.interval_ms,
         model.fitted_ms,
         model.settings(),
-        "one-step returns of closes; absent where no candle traded",
-        {"start_ms": card.start_ms, "stop_ms": card.stop_ms, "slices": card.slices},
+        HOURS if model.architecture in FORECASTERS else RETURNS,
+        _range(card),
         card.metrics,
         hashlib.sha256(weights).hexdigest(),
         card.limits,
@@ -115,10 +136,49 @@ def save(model: Model, folder: Path, card: Card) -> Config:
 
 
 def load(folder: Path, device: str = "auto") -> Model:
-    """The model of a folder. BadModel says what is wrong. The closed forms run on the CPU whatever the device.
+    """The model of a folder, which infers returns. BadModel says what is wrong. The closed forms run on the CPU always.
 
     `device` "auto" is the GPU where there is one.
     """
+    config, tensors = _opened(folder)
+    if config.architecture in FORECASTERS:
+        raise BadModel(f"{folder} forecasts volatility and infers no returns: name it with forecaster.volatility")
+    try:
+        return _loader(config.architecture, device)(
+            config.symbols, config.interval_ms, config.fitted_ms, config.settings, tensors
+        )
+    except (BadModel, np.linalg.LinAlgError) as why:
+        raise BadModel(f"{folder}: {why}") from why
+
+
+def load_volatility(folder: Path, device: str = "auto") -> VolatilityModel:
+    """The model of a folder, which forecasts volatility. BadModel says what is wrong; `device` as for `load`."""
+    config, tensors = _opened(folder)
+    if config.architecture not in FORECASTERS:
+        raise BadModel(
+            f"{folder} infers returns and forecasts no volatility: `lacuna train volatility` makes one that does"
+        )
+    try:
+        return volatility_model(
+            config.architecture,
+            config.symbols,
+            config.interval_ms,
+            config.fitted_ms,
+            config.settings,
+            tensors,
+            device,
+        )
+    except BadModel as why:
+        raise BadModel(f"{folder}: {why}") from why
+
+
+def config_of(folder: Path) -> Config:
+    """What the folder says of itself. BadModel says what is wrong."""
+    return _opened(folder)[0]
+
+
+def _opened(folder: Path) -> tuple[Config, Tensors]:
+    """A configuration that can be used and its weights."""
     config, weights = _read(folder)
     if config.architecture not in ARCHITECTURES:
         near = difflib.get_close_matches(config.architecture, ARCHITECTURES, n=1)
@@ -126,15 +186,9 @@ def load(folder: Path, device: str = "auto") -> Model:
         raise BadModel(f"{folder}: no architecture {config.architecture!r}: {hint}")
     _check_universe(folder, config)
     try:
-        tensors = read_tensors(weights)
+        return config, read_tensors(weights)
     except (SafetensorError, ValueError, KeyError, TypeError) as why:
         raise BadModel(f"{folder / WEIGHTS} is no safetensors file: {why}") from why
-    try:
-        return _loader(config.architecture, device)(
-            config.symbols, config.interval_ms, config.fitted_ms, config.settings, tensors
-        )
-    except (BadModel, np.linalg.LinAlgError) as why:
-        raise BadModel(f"{folder}: {why}") from why
 
 
 def _loader(architecture: str, device: str) -> Loader:
@@ -199,8 +253,9 @@ def _check_name(folder: Path) -> None:
 
 def _check_universe(folder: Path, config: Config) -> None:
     symbols = config.symbols
-    if not 2 <= len(symbols) <= SYMBOLS_MAX or len(set(symbols)) != len(symbols):
-        raise BadModel(f"{folder / CONFIG}: symbols must be 2 to {SYMBOLS_MAX} different pairs")
+    least = 1 if config.architecture in FORECASTERS else 2
+    if not least <= len(symbols) <= SYMBOLS_MAX or len(set(symbols)) != len(symbols):
+        raise BadModel(f"{folder / CONFIG}: symbols must be {least} to {SYMBOLS_MAX} different pairs")
     if config.interval_ms <= 0:
         raise BadModel(f"{folder / CONFIG}: interval_ms must be above 0, not {config.interval_ms}")
     try:
@@ -211,12 +266,21 @@ def _check_universe(folder: Path, config: Config) -> None:
         raise BadModel(f"{folder / CONFIG}: {odd[0]!r} is not written as BTC/USDT")
 
 
+def _range(card: Card) -> dict[str, int]:
+    found = {"start_ms": card.start_ms, "stop_ms": card.stop_ms, "slices": card.slices}
+    return found | {"validation_ms": card.validation_ms} if card.validation_ms else found
+
+
 def _readme(config: Config) -> str:
     scores = "\n".join(f"- {name}: {value}" for name, value in config.metrics.items() if value is not None)
+    if config.architecture in FORECASTERS:
+        does = f"forecasts the volatility of the next hour, fitted on {len(config.symbols)} coins"
+    else:
+        coins = len(config.symbols)
+        does = f"infers the return of each of {coins} coins from the others, {config.interval_ms // 1000} s candles"
     return (
         f"# {config.architecture}\n\n"
-        f"A lacuna model: infers the return of each of {len(config.symbols)} coins from the others,"
-        f" {config.interval_ms // 1000} s candles.\n\n"
+        f"A lacuna model: {does}.\n\n"
         f"Fitted on {config.data['slices']} slices, opens {config.data['start_ms']} to {config.data['stop_ms']}"
         " (ms, UTC). What it says about those is no test of it.\n\n"
         f"Settings: `{json.dumps(config.settings, sort_keys=True)}`\n\n{scores or 'No scores.'}\n\n"

@@ -19,7 +19,7 @@ SIMPLE = ("persistence", "ewma", "har", *Kind)
 ARCHITECTURES = (*SIMPLE, *NETWORKS)
 
 
-def load_volatility(
+def volatility_model(
     architecture: str,
     symbols: tuple[str, ...],
     interval_ms: int,

@@ -10,9 +10,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from models.baselines import Gaussian, Market
-from models.checkpoint import BadModel, Card, digest, load, save
+from models.checkpoint import BadModel, Card, digest, load, load_volatility, save
 from models.train import fit
+from models.volatility_baselines import fit_baseline
+from tests.models.hours import equal
 from tests.models.markets import market, names
+from tests.models.volatile import volatile
 
 CARD = Card(0, 60_000, 2, {"validation_lag0": 0.5})
 PANEL = market(1_200, 4, seed=3, absent=0.02)
@@ -125,6 +128,22 @@ def test_a_wrong_folder_says_what_is_wrong(wrong: str, folder: Path) -> None:
     spoil(folder)
     with pytest.raises(BadModel, match=says):
         load(folder)
+
+
+def test_a_volatility_model_of_one_coin_is_kept_and_read(tmp_path: Path) -> None:
+    """Its forecast is the same to the bit; each kind of model is refused where the other is asked for."""
+    hours = volatile(1_300, 1)
+    model = fit_baseline("har", hours, int(hours.open_ms[1_000]))
+    save(model, tmp_path / "har", CARD)
+    again = load_volatility(tmp_path / "har")
+    assert again.fitted_ms == model.fitted_ms
+    assert equal(again.forecast_panel(hours).volatility, model.forecast_panel(hours).volatility)
+    assert "volatility of the next hour" in (tmp_path / "har" / "README.md").read_text()
+    with pytest.raises(BadModel, match="name it with forecaster.volatility"):
+        load(tmp_path / "har")
+    save(Market(names(2), 60_000), tmp_path / "market", CARD)
+    with pytest.raises(BadModel, match="lacuna train volatility"):
+        load_volatility(tmp_path / "market")
 
 
 def test_links_and_odd_names_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from models.har import Form, Har, HarStream, design, fit_har
 from models.model import BadModel
 from models.volatility import Estimator, volatility
 from models.volatility_baselines import BASELINES, fit_baseline
-from models.volatility_loading import load_volatility
+from models.volatility_loading import volatility_model
 from models.volatility_model import Predictor
 from tests.models.hours import HOUR_MS, equal, hours, panel
 from tests.models.volatile import volatile
@@ -113,7 +113,7 @@ def test_every_baseline_is_a_model_that_can_be_stored(name: str) -> None:
     """What its settings and tensors make says the same, bounded by what fitting saw."""
     model = fit_baseline(name, TRAIN, VALIDATION_MS)
     assert model.fitted_ms == int(TRAIN.open_ms[-1])
-    again = load_volatility(
+    again = volatility_model(
         model.architecture, model.symbols, HOUR_MS, model.fitted_ms, model.settings(), model.tensors()
     )
     found, wanted = again.forecast_panel(LATER), model.forecast_panel(LATER)

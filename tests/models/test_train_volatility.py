@@ -18,7 +18,7 @@ from models.training_state import OtherRun
 from models.volatility import Estimator, volatility
 from models.volatility_baselines import fit_baseline
 from models.volatility_kinds import Lesson, Preset, preset
-from models.volatility_loading import load_volatility
+from models.volatility_loading import volatility_model
 from models.volatility_model import VolatilityForecast, VolatilityModel
 from models.volatility_network import serving
 from tests.models.hours import absent_at, equal, panel
@@ -93,17 +93,17 @@ def test_stored_and_loaded_it_says_the_same(trained: VolatilityModel) -> None:
     """From settings and tensors alone; cut ones are refused."""
     given = WHOLE.rows(3_000, 4_000)
     settings, tensors = trained.settings(), trained.tensors()
-    again = load_volatility("sph-net", trained.symbols, HOUR_MS, trained.fitted_ms, settings, tensors)
+    again = volatility_model("sph-net", trained.symbols, HOUR_MS, trained.fitted_ms, settings, tensors)
     assert same(again.forecast_panel(given, 900), trained.forecast_panel(given, 900))
     for name in ("units.width", "network.0.direct.0.weight", "factors.root", "season.utc"):
         less = {key: one for key, one in tensors.items() if key != name}
         with pytest.raises(BadModel, match=name):
-            load_volatility("sph-net", trained.symbols, HOUR_MS, trained.fitted_ms, settings, less)
+            volatility_model("sph-net", trained.symbols, HOUR_MS, trained.fitted_ms, settings, less)
     with pytest.raises(BadModel, match="reads hours"):
-        load_volatility("sph-net", trained.symbols, 60_000, trained.fitted_ms, settings, tensors)
+        volatility_model("sph-net", trained.symbols, 60_000, trained.fitted_ms, settings, tensors)
     for broken in ({}, settings | {"modules": 0}, settings | {"scaling_inputs": None}):
         with pytest.raises(BadModel):
-            load_volatility("sph-net", trained.symbols, HOUR_MS, trained.fitted_ms, broken, tensors)
+            volatility_model("sph-net", trained.symbols, HOUR_MS, trained.fitted_ms, broken, tensors)
 
 
 def test_a_coin_never_seen_falls_back_in_sight(trained: VolatilityModel) -> None:
@@ -138,7 +138,7 @@ def test_the_published_preset_is_a_model_too(tmp_path: Path) -> None:
     found = model.forecast_panel(WHOLE.rows(3_700, 4_700), 900)
     assert (found.volatility > 0).all() and (np.diff(found.quantiles, axis=-1) >= 0).all()
     assert ((found.rising > 0) & (found.rising < 1)).all()
-    again = load_volatility(
+    again = volatility_model(
         "sph-net-published", model.symbols, HOUR_MS, model.fitted_ms, model.settings(), model.tensors()
     )
     given = WHOLE.rows(3_700, 4_700)
