@@ -144,9 +144,11 @@ class Forecaster(Section):
     """The model and its time budget. Empty model: the strategy needs none.
 
     `intersect`: a model for another universe runs on the coins that it shares with market.symbols.
+    `volatility`: what forecasts the next hour's: `pretrained`, `har`, a model folder, or empty for none.
     """
 
     model: str = ""
+    volatility: str = "pretrained"
     intersect: bool = False
     budget_s: float = Field(20.0, gt=0)
 

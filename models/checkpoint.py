@@ -52,6 +52,7 @@ FORMAT = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 CONFIG_BYTES_MAX, WEIGHTS_BYTES_MAX = 4 << 20, 4 << 30
 SYMBOLS_MAX = 4_096
+SETTING_SHOWN_MAX = 1_000  # characters
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -283,11 +284,16 @@ def _readme(config: Config) -> str:
         f"A lacuna model: {does}.\n\n"
         f"Fitted on {config.data['slices']} slices, opens {config.data['start_ms']} to {config.data['stop_ms']}"
         " (ms, UTC). What it says about those is no test of it.\n\n"
-        f"Settings: `{json.dumps(config.settings, sort_keys=True)}`\n\n{scores or 'No scores.'}\n\n"
+        f"Settings: `{json.dumps(_told(config.settings), sort_keys=True)}`\n\n{scores or 'No scores.'}\n\n"
         f"{config.limits}{bool(config.limits) * chr(10) * 2}"
         f"{bool(config.command) * f'Made by `{config.command}`.{chr(10) * 2}'}"
         f"Coins: {', '.join(config.symbols)}\n"
     )
+
+
+def _told(settings: dict[str, Any]) -> dict[str, Any]:
+    """Those that a reader can take in: tables of numbers stay in config.json."""
+    return {name: value for name, value in settings.items() if len(json.dumps(value)) <= SETTING_SHOWN_MAX}
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -33,6 +33,10 @@ class Ewma:
         self._volatility = Volatility(symbols, HOUR_MS, Estimator.GARMAN_KLASS, 1)
         self._mean = np.full(len(symbols), np.nan)
 
+    def of(self, symbols: tuple[str, ...]) -> "Ewma":
+        """The same for any coins, that has seen nothing."""
+        return Ewma(symbols, self._decay)
+
     def absorb(self, panel: Panel) -> Logs:
         """What it says of the panel's rows that are new."""
         found = self._volatility.absorb(panel)

@@ -21,7 +21,7 @@ from models.model import Arrays, BadModel, taken
 from models.time_features import HOUR_MS
 from models.volatility import garman_klass, moves_of
 from models.volatility_inputs import log_volatilities
-from models.volatility_model import Logs, plain_logs
+from models.volatility_model import Logs, places, plain_logs
 
 PERCENT = 100.0
 MEAN_SIZE = math.sqrt(2.0 / math.pi)  # of a standard normal; arch centres by it whatever the distribution
@@ -46,6 +46,10 @@ class Garch:
         self._kind = kind
         self._tape = CandleTape(symbols, HOUR_MS, 1)
         self._variance = parameters[:, 5].copy()
+
+    def of(self, symbols: tuple[str, ...]) -> "Garch":
+        """The same for these coins, that has seen nothing. BadModel names those not fitted."""
+        return Garch(symbols, self._kind, self.parameters[places(self.symbols, symbols)])
 
     def absorb(self, panel: Panel) -> Logs:
         """What it says of the panel's rows that are new."""

@@ -24,7 +24,7 @@ from models.running import RunningSums
 from models.time_features import HOUR_MS, hour_of_week
 from models.volatility import garman_klass, moves_of
 from models.volatility_inputs import log_volatilities
-from models.volatility_model import Logs, plain_logs
+from models.volatility_model import Logs, places, plain_logs
 
 SPANS = (6, 24, 168)
 WARMUP = 168
@@ -152,6 +152,12 @@ class Har:
         self.form = form
         self.weights = weights
         self._stream = HarStream(symbols)
+
+    def of(self, symbols: tuple[str, ...]) -> "Har":
+        """The same for these coins, that has seen nothing; of `panel` any coins. BadModel names those not fitted."""
+        any_coin = self.form is Form.PANEL
+        at = [0] * len(symbols) if any_coin else places(self.symbols, symbols)
+        return Har(symbols, self.form, self.weights[at])
 
     def absorb(self, panel: Panel) -> Logs:
         """What it says of the panel's rows that are new."""

@@ -93,6 +93,10 @@ class Predictor(Protocol):
         """Hours to observe before the first forecast is worth having."""
         ...
 
+    def of(self, symbols: tuple[str, ...]) -> "Predictor":
+        """The same for these coins, that has seen nothing. BadModel names those that it can say nothing of."""
+        ...
+
     def absorb(self, panel: Panel) -> Logs:
         """What it says of the panel's rows that are new."""
         ...
@@ -116,6 +120,14 @@ class Predictor(Protocol):
     def tensors(self) -> Arrays:
         """What fitting found."""
         ...
+
+
+def places(symbols: tuple[str, ...], wanted: tuple[str, ...]) -> list[int]:
+    """Where the wanted coins stand among `symbols`. BadModel names those that do not."""
+    missing = [symbol for symbol in wanted if symbol not in symbols]
+    if missing:
+        raise BadModel(f"the model knows nothing of {', '.join(missing)}: fit it on them, or take one for any coin")
+    return [symbols.index(symbol) for symbol in wanted]
 
 
 class Factors(Struct, frozen=True, eq=False):
@@ -169,6 +181,10 @@ class VolatilityModel:
     def warmup(self) -> int:
         """Hours to observe before the first forecast is worth having."""
         return self.predictor.warmup
+
+    def of(self, symbols: tuple[str, ...]) -> "VolatilityModel":
+        """The same for these coins, that has seen nothing. BadModel names those that it can say nothing of."""
+        return VolatilityModel(self.predictor.of(symbols), self.factors.of(self.symbols, symbols), self.fitted_ms)
 
     def observe(self, panel: Panel) -> None:
         """Absorbs the next hours; those not newer than the newest seen are ignored."""
