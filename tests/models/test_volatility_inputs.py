@@ -61,7 +61,7 @@ def test_one_hour_at_a_time_and_after_a_restart() -> None:
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.integers(0, 99), st.integers(700, ROWS - 2), st.floats(0.5, 2.0))
+@given(st.integers(0, 99), st.integers(700, ROWS - 2), st.floats(1.1, 2.0))
 def test_the_future_moves_nothing(seed: int, row: int, factor: float) -> None:
     """Whatever comes after an hour, its inputs and all before are the same to the bit."""
     given = hours(ROWS, 2, seed, absent=0.01)
