@@ -145,11 +145,11 @@ class Batch(NamedTuple):
 
 
 class HourTable:
-    """Rows on the device that computes. `coins` [N]: which of the network's coins each is."""
+    """Rows on the device that computes. `coins_N`: which of the network's coins each is, -1 for none of them."""
 
     def __init__(self, rows: HourRows, scaling: RobustScaling, symbols: tuple[str, ...], device: torch.device) -> None:
         scaler = scaling.scaler(symbols, FEATURES)
-        known = [scaling.symbols.index(symbol) if symbol in scaling.symbols else 0 for symbol in symbols]
+        known = [scaling.symbols.index(symbol) if symbol in scaling.symbols else -1 for symbol in symbols]
         self.coins_N = torch.tensor(known, device=device)
         self.inputs_TNF = torch.from_numpy(rows.inputs).to(device)
         self.tokens_TNK = torch.from_numpy(rows.tokens).to(device)

@@ -1,7 +1,7 @@
 """The network that wins: the last hour's summary vector straight to the heads, SPH-Net's streams as an addition.
 
 B batch  F summary inputs  W hours  P price features  E engineered ones
-In      inputs_BF robust-scaled, coins_B which coin, prices_BWP and engineered_BWE as sph_net's.
+In      inputs_BF robust-scaled, coins_B which coin, -1 for the mean of them, prices_BWP and engineered_BWE as sph_net's.
 Out     location_B and log_scale_B of the next hour's log volatility, less the curves, in the coin's own units: those
         of a Student's t with six degrees of freedom.
 Branch  ends in zeros: training begins with the direct path alone (volatility-findings, 5). Without a trunk there is none.
@@ -49,10 +49,15 @@ class SummaryNet(nn.Module):
 
     def forward(self, inputs_BF: Tensor, coins_B: Tensor, prices_BWP: Tensor, engineered_BWE: Tensor) -> Tensor:
         """Locations and log scales [B, 2]."""
-        found: Tensor = self.direct(torch.cat((inputs_BF, self.coin(coins_B)), dim=-1))
+        found: Tensor = self.direct(torch.cat((inputs_BF, self._coins(coins_B)), dim=-1))
         if self.trunk is not None:
             found = found + self.branch(self.trunk(prices_BWP, engineered_BWE))
         return torch.cat((found[:, :1], found[:, 1:].clamp(*LOG_SCALES)), dim=-1)
+
+    def _coins(self, coins_B: Tensor) -> Tensor:
+        """The embeddings [B, E]."""
+        found_BE = self.coin(coins_B.clamp(min=0))
+        return torch.where(coins_B[:, None] >= 0, found_BE, self.coin.weight.mean(dim=0))
 
 
 def student_loss(location_B: Tensor, log_scale_B: Tensor, actual_B: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ Clamped to the volatilities that fitting saw: a model that is lost is never absu
 """
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from models.volatility import Estimator, volatility
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 INTERVAL = 0.8  # what of validation's surprises the calibrated interval holds
 BEYOND = 1.0  # how far quantiles may lie beyond what fitting saw, in logs
+STILL = math.log(1e-6)  # a log volatility below which no coin moves
 VALIDATION_MIN = 100  # hours of a coin; of fewer its factors would be a guess
 
 _AT = np.array([student.quantile(share) for share in QUANTILES])
@@ -140,9 +142,10 @@ class Factors(Struct, frozen=True, eq=False):
     most: Floats
 
     def of(self, symbols: tuple[str, ...], wanted: tuple[str, ...]) -> "Factors":
-        """Those of the wanted coins; one that is not among `symbols` gets the medians and the widest bounds."""
+        """Those of the wanted coins; one that is not among `symbols` gets the medians, and bounds that hold any coin."""
         at = [symbols.index(symbol) if symbol in symbols else len(symbols) for symbol in wanted]
-        typical = [np.median(one) for one in (self.mean, self.root, self.spread)] + [self.least.min(), self.most.max()]
+        least = min(float(self.least.min()), STILL)
+        typical = [np.median(one) for one in (self.mean, self.root, self.spread)] + [least, self.most.max()]
         parts = (getattr(self, name) for name in self.__struct_fields__)
         return Factors(*(np.append(part, one)[at] for part, one in zip(parts, typical, strict=True)))
 

@@ -1,8 +1,10 @@
 """Volatility networks as a predictor: hours in, the next hour's log volatility out. One wrapper for every kind.
 
 Several  modules of the same config, trained from other seeds, answer with their mean.
-Fallback a coin that training has not seen, and an hour whose inputs are not all known, get what the panel HAR says; it
-         fits any coin (models/har.py).
+Unseen   a coin that training has not seen is answered for as the typical one, as far as it moves like one: within
+         REACH of the usual level. The others do not: a stablecoin is not a quiet bitcoin.
+Fallback a coin beyond that reach, and an hour whose inputs are not all known, get what the panel HAR says; it fits any
+         coin (models/har.py).
 Bits     on a CPU hours are asked for one by one, so that an hour alone gets the same bits as in a whole panel.
 """
 
@@ -23,13 +25,16 @@ from models.hour_table import HourRows, HourStream, HourTable, Scalings
 from models.model import Arrays, BadModel, taken
 from models.robust_scaling import from_json
 from models.seasonality import Seasonality
+from models.sph_net import Trunk
 from models.torch_threads import threads
-from models.volatility_columns import LEAST
+from models.volatility_columns import INPUTS, LEAST
 from models.volatility_inputs import LOOK_BACK
 from models.volatility_kinds import KINDS
 from models.volatility_model import Logs, VolatilityModel
 
 GPU_ROWS = 256
+REACH = 3.0  # spreads of the typical coin's month
+LEVEL = INPUTS.index("log_mean_720")
 
 
 class Units(Struct, frozen=True, eq=False):
@@ -55,9 +60,9 @@ class Learned(Struct, frozen=True, eq=False):
         return HourStream(symbols, self.season, self.scalings, simple)
 
     def units_of(self, symbols: tuple[str, ...]) -> Units:
-        """Those of these coins; NaN for one that was not learned."""
+        """Those of these coins; the medians for one that was not learned."""
         at = [self.symbols.index(symbol) if symbol in self.symbols else len(self.symbols) for symbol in symbols]
-        return Units(*(np.append(part, np.nan)[at] for part in (self.units.centre, self.units.width)))
+        return Units(*(np.append(part, np.median(part))[at] for part in (self.units.centre, self.units.width)))
 
 
 class VolatilityNetwork:
@@ -81,6 +86,7 @@ class VolatilityNetwork:
         self.symbols = symbols
         self.device = device
         self._units = learned.units_of(symbols)
+        self._learned = np.array([symbol in learned.symbols for symbol in symbols])
         self._stream = learned.stream(symbols)
         self._recent: HourRows | None = None
         self._batches = Batches(GPU_ROWS if device.type == "cuda" else 1)
@@ -122,7 +128,8 @@ class VolatilityNetwork:
             else:
                 level = np.maximum(location, LEAST)
                 location, scale = np.log(level), scale / level  # to first order
-        own = rows.known[asked] & np.isfinite(location) & np.isfinite(scale)
+        near = self._learned | (np.abs(rows.inputs[asked][..., LEVEL]) <= REACH)
+        own = rows.known[asked] & near & np.isfinite(location) & np.isfinite(scale)
         rising = 1.0 / (1.0 + np.exp(-answer[..., 2]))
         return Logs(
             rows.open_ms[asked],
@@ -150,6 +157,31 @@ class VolatilityNetwork:
         with threads(1 if self.device.type == "cpu" else None):
             found = self._batches.run(ask, torch.from_numpy(asked).to(self.device))
         return found.double().cpu().numpy()
+
+    @torch.inference_mode()
+    def attention(self, panel: Panel, first: int) -> Floats:
+        """How much each hour of a window counted in the pooling [R, N, W], oldest first, for pictures; rows sum to 1.
+
+        Of the panel's rows from `first` on, as a stream that begins with the panel would have it. NaN where the
+        fallback answers; W is 0 for a network without windows.
+        """
+        rows, coins = self.learned.stream(self.symbols).absorb(panel), len(self.symbols)
+        asked = np.arange(first, len(rows))
+        if not self.window or not len(asked):
+            return np.empty((len(asked), coins, self.window))
+        table = HourTable(rows, self.learned.scalings.tokens, self.symbols, self.device)
+        at_N = torch.arange(coins, device=self.device)
+
+        def ask(rows_B: torch.Tensor) -> torch.Tensor:
+            batch = table.batch(rows_B.repeat_interleave(coins), at_N.repeat(len(rows_B)), self.window)
+            shares = torch.stack(
+                [_trunk(one).attention(batch.prices_BWP, batch.engineered_BWE) for one in self.modules]
+            )
+            return shares.mean(dim=0).view(len(rows_B), coins, self.window)
+
+        with threads(1 if self.device.type == "cpu" else None):
+            found = self._batches.run(ask, torch.from_numpy(asked).to(self.device)).double().cpu().numpy()
+        return np.where(rows.known[asked][..., None], found, np.nan)
 
     def state(self) -> Arrays:
         """The running state, to go on from after a restart."""
@@ -228,10 +260,16 @@ class VolatilityNetwork:
 
 
 def serving(model: VolatilityModel, symbols: tuple[str, ...]) -> VolatilityModel:
-    """A network's model for other coins, that has seen nothing. Coins it has not learned get the fallback."""
+    """A network's model for other coins, that has seen nothing."""
     assert isinstance(model.predictor, VolatilityNetwork)
     factors = model.factors.of(model.symbols, symbols)
     return VolatilityModel(model.predictor.of(symbols), factors, model.fitted_ms)
+
+
+def _trunk(module: nn.Module) -> Trunk:
+    trunk = module.trunk
+    assert isinstance(trunk, Trunk)
+    return trunk
 
 
 def _loaded(module: nn.Module, prefix: str, tensors: Mapping[str, NDArray[Any]]) -> nn.Module:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from bot.core.market import FIELDS
+from bot.core.market import FIELDS, Panel
 from models.evaluate_volatility import evaluate_volatility
 from models.model import BadModel
 from models.processes import alone
@@ -20,7 +20,6 @@ from models.volatility_baselines import fit_baseline
 from models.volatility_kinds import Lesson, Preset, preset
 from models.volatility_loading import volatility_model
 from models.volatility_model import VolatilityForecast, VolatilityModel
-from models.volatility_network import serving
 from tests.models.hours import absent_at, equal, panel
 from tests.models.markets import without
 from tests.models.volatile import volatile
@@ -64,12 +63,12 @@ def test_hour_by_hour_it_forecasts_what_it_does_at_once(trained: VolatilityModel
     """To the bit, history in one piece, with a restart on the way, hours missing and a hole in time."""
     given = without(absent_at(WHOLE.rows(3_000, 4_200), 1_100, 1), slice(1_110, 1_114))
     bulk = trained.forecast_panel(given, 1_000)
-    live = serving(trained, trained.symbols)
+    live = trained.of(trained.symbols)
     live.observe(given.rows(0, 1_000))
     for row in range(1_000, len(given)):
         if row == 1_112:
             state = live.state()
-            live = serving(trained, trained.symbols)
+            live = trained.of(trained.symbols)
             live.restore(state)
         live.observe(given.rows(row, row + 1))
         assert same(live.forecast(), bulk.rows(row - 1_000, row - 999)), row
@@ -106,18 +105,33 @@ def test_stored_and_loaded_it_says_the_same(trained: VolatilityModel) -> None:
             volatility_model("sph-net", trained.symbols, HOUR_MS, trained.fitted_ms, broken, tensors)
 
 
-def test_a_coin_never_seen_falls_back_in_sight(trained: VolatilityModel) -> None:
-    """It gets the panel HAR's forecast, marked so; the coins learned keep theirs. So do hours without enough before."""
-    strange = volatile(1_000, 3, seed=5)
-    model = serving(trained, strange.symbols)
+def test_a_coin_never_seen_is_answered_for_or_falls_back_in_sight(trained: VolatilityModel) -> None:
+    """One that moves as the others do gets the network's forecast; a still one the panel HAR's, marked so.
+
+    So do hours without enough before.
+    """
+    strange = calmed(volatile(1_300, 4, seed=5), 3, 40.0)
+    model = trained.of(strange.symbols)
     found = model.forecast_panel(strange)
-    late = found.rows(950, 1_000)
-    assert late.fallback.all(axis=0).tolist() == [False, False, True] and np.isfinite(late.volatility).all()
-    actual = volatility(strange, Estimator.GARMAN_KLASS)[951:, 2]
-    assert np.corrcoef(np.log(late.median[:-1, 2]), np.log(actual))[0, 1] > 0.3
+    late = found.rows(950, 1_300)
+    assert late.fallback.all(axis=0).tolist() == late.fallback.any(axis=0).tolist() == [False, False, False, True]
+    actual = volatility(strange, Estimator.GARMAN_KLASS)[951:]
+    for coin in (2, 3):
+        assert np.corrcoef(np.log(late.median[:-1, coin]), np.log(actual[:, coin]))[0, 1] > 0.3
+    assert np.abs(np.log(late.median[:-1, 2] / actual[:, 2])).mean() < 0.5
+    alone = trained.of(strange.symbols[:1]).forecast_panel(strange.of(strange.symbols[:1]))
+    assert alone.volatility[:, 0] == pytest.approx(found.volatility[:, 0], rel=1e-5, nan_ok=True)
     early = found.rows(200, 300)
     assert early.fallback.all() and np.isfinite(early.volatility).all()
     assert not found.rows(0, 50).fallback.any() and np.isnan(found.volatility[:50]).all()
+
+
+def calmed(given: Panel, coin: int, by: float) -> Panel:
+    """The panel with a coin whose every move is so many times smaller."""
+    fields = {name: getattr(given, name).copy() for name in ("open", "high", "low", "close")}
+    for field in fields.values():
+        field[:, coin] **= 1.0 / by
+    return replace(given, **fields)
 
 
 def test_it_is_never_absurd(trained: VolatilityModel) -> None:
