@@ -43,6 +43,8 @@ LAGS = (1, 6, 12, 24, 48)
 SPANS = (6, 14, 24)
 LOGS = slice(AT["log_open"], AT["log_close"] + 1)
 CLOCK = AT["hour_sin"]  # the first of the features of time
+NEEDS = tuple(dict.fromkeys(feature.needs for feature in REGISTRY[:CLOCK]))
+NEEDED = np.array([NEEDS.index(feature.needs) for feature in REGISTRY[:CLOCK]])
 NEUTRAL = np.array([feature.neutral for feature in REGISTRY])[:, None, None]
 STEP_COINS = 12  # a single slice of so few coins is faster in floats (benchmarks.features)
 
@@ -180,10 +182,11 @@ def _floats(numbers: list[float]) -> Candle:
 def _settle(out: Floats, candles: Candles, sums: Sequence[Sequence[Floats]]) -> None:
     """NaN where a feature is not known; its neutral value where it is known and no number. `sums` over 1 and SPANS."""
     rows = candles.unsteady
-    if not np.isfinite(np.add.reduce(out[:, rows:], axis=None)):  # one sum tells whether any is not finite
-        _neutralise(out)
     if rows:
         _neutralise(out[:, :rows])
+    if not np.isfinite(np.add.reduce(out, axis=None)):  # one sum tells whether any is not finite
+        _neutralise(out)
+    if rows:
         np.copyto(out[:, :rows], np.nan, where=~_known(candles, dict(zip((1, *SPANS), sums, strict=True))))
 
 
@@ -194,9 +197,8 @@ def _neutralise(out: Floats) -> None:
 def _known(candles: Candles, sums: Mapping[int, Sequence[Floats]]) -> Mask:
     """Where each feature but those of time is known [F, T, N], in the unsteady rows."""
     rows = candles.unsteady
-    distinct = list(dict.fromkeys(feature.needs for feature in REGISTRY[:CLOCK]))
-    found = np.empty((len(distinct), *candles.real[:rows].shape), dtype=np.bool_)
-    for known, needs in zip(found, distinct, strict=True):
+    found = np.empty((len(NEEDS), *candles.real[:rows].shape), dtype=np.bool_)
+    for known, needs in zip(found, NEEDS, strict=True):
         match needs.kind:
             case "price":
                 np.isfinite(candles.closes[BACK - needs.span : BACK - needs.span + rows], out=known)
@@ -204,4 +206,5 @@ def _known(candles: Candles, sums: Mapping[int, Sequence[Floats]]) -> Mask:
                 np.greater_equal(2.0 * sums[needs.span][LINKED][:rows], needs.span, out=known)
             case _:
                 np.greater_equal(2.0 * sums[needs.span][REAL][:rows], needs.span, out=known)
-    return found[[distinct.index(feature.needs) for feature in REGISTRY[:CLOCK]]]
+    every: Mask = found[NEEDED]
+    return every

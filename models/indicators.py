@@ -28,7 +28,10 @@ BAND = 20
 
 
 class Arithmetic(Struct, frozen=True):
-    """What the formulas need beside + - and *. `divide` gives what is not finite where the divisor is 0."""
+    """What the formulas need beside + - and *. `divide` gives what is not finite where the divisor is 0.
+
+    `apart`: the sum of values less another, and that of their squares, added up one after the other.
+    """
 
     sqrt: Callable[[Value], Value]
     larger: Callable[[Value, Value], Value]
@@ -36,6 +39,7 @@ class Arithmetic(Struct, frozen=True):
     size: Callable[[Value], Value]
     sign: Callable[[Value], Value]
     divide: Callable[[Value, Value], Value]
+    apart: Callable[[Sequence[Value] | Floats, Value], tuple[Value, Value]]
 
 
 def _sign(x: float) -> float:
@@ -46,8 +50,27 @@ def _divide(a: float, b: float) -> float:
     return a / b if b else math.nan
 
 
-ARRAYS = Arithmetic(np.sqrt, np.maximum, np.minimum, np.absolute, np.sign, np.divide)
-FLOATS = Arithmetic(math.sqrt, max, min, abs, _sign, _divide)
+def _apart_floats(values: Sequence[float] | Floats, other: float) -> tuple[float, float]:
+    total = square = 0.0
+    for value in values:
+        apart = value - other
+        total += apart
+        square += apart * apart
+    return total, square
+
+
+def _apart_arrays(values: Sequence[Floats] | Floats, other: Floats) -> tuple[Floats, Floats]:
+    total, square, apart = np.zeros_like(other), np.zeros_like(other), np.empty_like(other)
+    for value in values:
+        np.subtract(value, other, out=apart)
+        total += apart
+        apart *= apart
+        square += apart
+    return total, square
+
+
+ARRAYS = Arithmetic(np.sqrt, np.maximum, np.minimum, np.absolute, np.sign, np.divide, _apart_arrays)
+FLOATS = Arithmetic(math.sqrt, max, min, abs, _sign, _divide, _apart_floats)
 
 
 class Candle(Struct, frozen=True, eq=False):
@@ -64,7 +87,7 @@ class Candle(Struct, frozen=True, eq=False):
     before: Value
     log_before: Value
     change: Value
-    closes: Sequence[Value]
+    closes: Sequence[Value] | Floats
     past: Sequence[Value]
     volume_before: Value
     decayed: Sequence[Value] | Floats
@@ -161,11 +184,7 @@ def _closes(do: Arithmetic, candle: Candle, short: Sequence[Value], middle: Sequ
     their variance, so little cancels, and a flat window has a deviation of exactly 0.
     """
     now = candle.prices[3]
-    total = square = 0.0
-    for close in candle.closes:
-        apart = close - now
-        total = total + apart
-        square = square + apart * apart
+    total, square = do.apart(candle.closes, now)
     mean, square = total / BAND, square / BAND
     four = 4.0 * do.sqrt(do.larger(square - mean * mean, 0.0))
     return (
