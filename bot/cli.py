@@ -14,6 +14,7 @@ import click
 
 from bot.command import Positive, Verb, as_json, config, say, sets, settings_of
 from bot.research_verbs import backtest, lookahead, parity, sweep, walk_forward
+from bot.train_verbs import train
 
 # matrices of a hundred coins: BLAS threads would only fight the other threads for the cores
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -123,97 +124,17 @@ def fetch(as_json: bool, **options: Any) -> None:
     say(fetch_candles(**options), as_json)
 
 
-@main.group()
-def train() -> None:
-    """Fit a model on a folder of candles."""
-
-
-@train.command(cls=Verb)
-@click.option("--candles", required=True, type=click.Path(path_type=Path), help="A candle folder.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The model folder to write.")
-@click.option(
-    "--coverage", type=Positive(1.0), default=0.9, show_default=True, help="Coins with candles in at least this share."
-)
-@as_json
-def gaussian(candles: Path, out: Path, coverage: float, as_json: bool) -> None:
-    """The exponentially weighted Gaussian conditional: each coin from all the others, in closed form.
-
-    Example: lacuna train gaussian --candles ../candles --out models/my-gaussian
-    """
-    from bot.research import train_model
-
-    say(train_model("gaussian", candles, out, coverage), as_json)
-
-
-@train.command(cls=Verb)
-@click.option("--candles", required=True, type=click.Path(path_type=Path), help="A candle folder.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The model folder to write.")
-@click.option(
-    "--preset",
-    default="coin-query",
-    show_default=True,
-    help="Kind and size: coin-query, coin-query-wide, small, base, published, published-past, published-raw.",
-)
-@click.option(
-    "--scheme",
-    type=click.Choice(("entries", "coins", "newest", "span", "blocks")),
-    help="What is hidden in training; without it the preset's.",
-)
-@click.option("--steps", type=click.IntRange(1, 10_000_000), default=2_000, show_default=True, help="Of the optimiser.")
-@click.option("--batch", type=click.IntRange(1, 1 << 20), help="Windows a step; without it the preset's.")
-@click.option("--lr", type=Positive(1.0), help="The highest learning rate; without it the preset's.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of weights and draws.")
-@click.option(
-    "--also",
-    multiple=True,
-    metavar="DIR|synthetic",
-    help="Earlier candles of any coins that teach the same weights (coin-query), or a synthetic market; again for more.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(("auto", "cpu", "cuda")),
-    default="auto",
-    show_default=True,
-    help="auto is the GPU where there is one.",
-)
-@click.option(
-    "--coverage", type=Positive(1.0), default=0.9, show_default=True, help="Coins with candles in at least this share."
-)
-@as_json
-def masked(
-    candles: Path,
-    out: Path,
-    preset: str,
-    scheme: str | None,
-    steps: int,
-    batch: int | None,
-    lr: float | None,
-    seed: int,
-    also: tuple[str, ...],
-    device: str,
-    coverage: float,
-    as_json: bool,
-) -> None:
-    """A network that infers hidden coins; the same command goes on after a kill.
-
-    What it writes on the way is in OUT.training: checkpoints, training.jsonl, TensorBoard. Under torchrun several
-    processes train together.
-
-    Example: lacuna train masked --candles ../candles --out models/my-masked --steps 2000
-    """
-    from bot.training import Asked, train_masked
-
-    asked = Asked(candles, out, coverage, also, preset, scheme, steps, batch, lr, seed, device)
-    result = train_masked(asked)
-    if result is not None:
-        say(result, as_json)
-
-
 @main.command(cls=Verb)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--candles", required=True, type=click.Path(path_type=Path), help="A candle folder.")
 @click.option("--steps", type=click.IntRange(4), help="Score so many slices, evenly spaced; without it all of them.")
-@click.option("--coin", metavar="BTC/USDT", help="The one compared slice by slice; without it bitcoin, or the first.")
+@click.option("--coin", metavar="BTC/USDT", help="The one reported in full; without it bitcoin, or the first.")
+@click.option(
+    "--timerange",
+    default="-",
+    metavar="20241101-20250501",
+    help="Of the test, for volatility: days UTC, the last not included; without it all that was not fitted on.",
+)
 @click.option("--report", type=click.Path(path_type=Path), help="An HTML page to write, its pictures beside it as PNG.")
 @click.option("--intersect", is_flag=True, help="A model for other coins: score those that both have, at least 3.")
 @as_json
@@ -222,18 +143,25 @@ def evaluate(
     candles: Path,
     steps: int | None,
     coin: str | None,
+    timerange: str,
     report: Path | None,
     intersect: bool,
     as_json: bool,
 ) -> None:
-    """How well a model infers hidden coins (lag 0) and whether it predicts, beside market, ridge and the Gaussians.
+    """How good a model is on candles it was not fitted on, beside simpler ones.
 
+    \b
+    infers returns        hidden coins (lag 0) and whether it predicts, beside market, ridge and the Gaussians
+    forecasts volatility  QLIKE, errors, direction, intervals, beside persistence, EWMA, GARCH and HAR
+
+    \b
     Example: lacuna evaluate models/my-gaussian --candles ../candles --report quality.html
+             lacuna evaluate models/my-sph-net --candles ../hours --timerange 20241101-20250501
     """
-    from bot.research import evaluate_model, table
+    from bot.evaluating import evaluate_any
 
-    result = evaluate_model(model, candles, steps, coin, report, intersect)
-    say(result, as_json, table(result))
+    result, text = evaluate_any(model, candles, steps, coin, timerange, report, intersect)
+    say(result, as_json, text)
 
 
 @main.group()
@@ -377,7 +305,7 @@ def show_config(path: Path | None, sets: tuple[str, ...], as_json: bool) -> None
     say(settings, as_json, "\n".join(lines))
 
 
-for verb in (backtest, lookahead, parity, walk_forward, sweep):
+for verb in (train, backtest, lookahead, parity, walk_forward, sweep):
     main.add_command(verb)
 
 

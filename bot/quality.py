@@ -5,24 +5,26 @@ Closed  a content security policy forbids the page every load and every script. 
 Colours a figure's own are those of the report's light side; pictures keep a white ground in the dark.
 """
 
-import base64
 from collections.abc import Iterable
 from pathlib import Path
 
 from backtest.report.frame import framed
-from backtest.report.saving import ReportUnwritable, save
+from backtest.report.saving import save
 from backtest.report.wording import counted, length, moment, number, percent, signed, text, tint
+from bot.page_parts import STYLE, picture, save_pictures, section, table
 from bot.quality_figures import figures
 from models.comparison import Comparison
 from models.edge import Average, Event
 from models.evaluate import Evaluation, Scores
 from models.scores import Summary
 
-OWN_STYLE = """
-img { display: block; width: 100%; background: #fff; border-radius: 4px; padding: 4px; }
+OWN_STYLE = (
+    STYLE
+    + """
 #models tbody tr:first-child > *, #horizons tbody tr:first-child > * { font-weight: 600; }
 .row { font-size: 13px; }
 """
+)
 CAPTIONS = {
     "scatter": "Inferred and actual returns of the same slice, evenly drawn from all that were scored.",
     "calibration": "Above, lag 0: where the line is steeper than the dashes the model infers too little. Below: what the"
@@ -79,12 +81,7 @@ ROW_HEADS = ("Open, UTC", "inferred, %", "actual, %", "divergence, %", "of |actu
 def write_quality(found: Evaluation, path: Path) -> None:
     """Writes the page, and each picture as PATH's name with the picture's after it. Raises ReportUnwritable."""
     pictures = figures(found)
-    for name, picture in pictures.items():
-        beside = path.with_name(f"{path.stem}-{name}.png")
-        try:
-            beside.write_bytes(picture)
-        except OSError as why:
-            raise ReportUnwritable(f"cannot write {beside}: {why.strerror or why}: name a folder that exists") from why
+    save_pictures(pictures, path)
     save(path, page(found, pictures))
 
 
@@ -94,12 +91,12 @@ def page(found: Evaluation, pictures: dict[str, bytes]) -> str:
     about = f"{first} to {last} UTC · {counted(found.coins, 'coin')} · {counted(found.steps, 'slice')} of {length(found.interval_ms)}"
     parts = (
         _models(found),
-        _picture("scatter", pictures, wide=False),
-        _picture("calibration", pictures, wide=False),
+        picture(pictures["scatter"], CAPTIONS["scatter"], wide=False),
+        picture(pictures["calibration"], CAPTIONS["calibration"], wide=False),
         _horizons(found),
-        _picture("decay", pictures),
+        picture(pictures["decay"], CAPTIONS["decay"]),
         _events(found.event_study),
-        _picture("coins", pictures),
+        picture(pictures["coins"], CAPTIONS["coins"]),
         _coins(found),
         _comparison(found.comparison),
     )
@@ -115,7 +112,7 @@ def _models(found: Evaluation) -> str:
         " against inferring zero. Inferred: share of real returns that the model had an answer for."
     )
     rows = [(text(name), *_scores(scores)) for name, scores in named.items()]
-    return _section("Inference, beside the closed forms", _table("models", MODEL_HEADS, rows), note)
+    return section("Inference, beside the closed forms", table("models", MODEL_HEADS, rows), note)
 
 
 def _scores(found: Scores) -> Iterable[str]:
@@ -145,7 +142,7 @@ def _horizons(found: Evaluation) -> str:
         " its standard error over days. Market-relative: less the equal-weight mean of all coins' returns. Above zero, coins"
         " that lag catch up."
     )
-    return _section("Does the divergence predict", _table("horizons", heads, rows), note)
+    return section("Does the divergence predict", table("horizons", heads, rows), note)
 
 
 def _with_error(found: Summary, error: float | None) -> str:
@@ -172,7 +169,7 @@ def _events(found: Iterable[Event]) -> str:
         " piece of evidence: with few days, t is a hint. A round trip at 0.1 % a side costs 0.2 %. A line without events is"
         " left out."
     )
-    return _section("Event study", _table("events", EVENT_HEADS, rows, tall=True), note)
+    return section("Event study", table("events", EVENT_HEADS, rows, tall=True), note)
 
 
 def _average(found: Average | None) -> tuple[str, str, str]:
@@ -202,7 +199,7 @@ def _coins(found: Evaluation) -> str:
         "With next: correlation of the divergence with the next slice's return. Gain: the expected next return per unit of"
         " divergence that the model brings from its training."
     )
-    return _section("Coins", _table("coins", COIN_HEADS, rows, tall=True), note)
+    return section("Coins", table("coins", COIN_HEADS, rows, tall=True), note)
 
 
 def _basis_points(value: float | None) -> str:
@@ -224,29 +221,4 @@ def _comparison(found: Comparison) -> str:
         f" {percent(found.direction_accuracy, 1)}, correlation {number(found.correlation, 4)}. Match: one sign; neutral: both"
         " below 0.1 % in size; opposite: the rest. ∞: the price did not move."
     )
-    return _section(f"{found.symbol}, slice by slice", _table("rows", ROW_HEADS, rows, tall=True), note)
-
-
-def _section(title: str, content: str, note: str) -> str:
-    return f'<section class="wide"><h2>{text(title)}</h2>{content}<p class="note">{text(note)}</p></section>'
-
-
-def _picture(name: str, pictures: dict[str, bytes], wide: bool = True) -> str:
-    data = base64.b64encode(pictures[name]).decode()
-    caption = text(CAPTIONS[name])
-    shown = f'<figure><img alt="{caption}" src="data:image/png;base64,{data}"></figure>'
-    return f'<section{" class=wide" if wide else ""}>{shown}<p class="note">{caption}</p></section>'
-
-
-def _table(name: str, heads: Iterable[str], rows: Iterable[tuple[str, ...]], tall: bool = False) -> str:
-    """A table of cells that are HTML already; the first of a row is its head."""
-    head = "".join(f'<th scope="col"{" class=number" if at else ""}>{text(one)}</th>' for at, one in enumerate(heads))
-    body = "".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td class=number>{one}</td>" for one in rest)}</tr>'
-        for first, *rest in rows
-    )
-    kind = "scroll tall" if tall else "scroll"
-    return (
-        f'<div class="{kind}" tabindex="0" role="region" aria-label="{name}"><table id="{name}">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    return section(f"{found.symbol}, slice by slice", table("rows", ROW_HEADS, rows, tall=True), note)

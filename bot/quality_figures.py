@@ -1,6 +1,5 @@
 """The pictures of a quality report, as PNG: what was inferred, how well for each coin, calibration, decay of the edge."""
 
-import io
 from collections.abc import Iterable
 
 import numpy as np
@@ -8,14 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from bot.figure_style import DPI, GOOD, MARK, OTHER, SOFT, axes_of, plain, png
 from models.calibration import Bin
 from models.evaluate import Evaluation, Scores
 
-INK, SOFT, LINE = "#1d1f21", "#5f646a", "#e2e2dc"
-MARK, OTHER, GOOD = "#2f5fb3", "#96690a", "#1a7f4b"
 KINDS = {"strong": MARK, "weak": "#8fa9d6", "none": "#b9bcc0"}
 HUES = (MARK, OTHER, GOOD, "#b3372f", "#6b4fa0", "#4a9aa5", "#c2568f")
-DPI = 130
 PER_CENT = 100.0
 
 
@@ -27,11 +24,11 @@ def figures(found: Evaluation) -> dict[str, bytes]:
         "calibration": _calibration(found),
         "decay": _decay(found),
     }
-    return {name: _png(figure) for name, figure in drawn.items()}
+    return {name: png(figure) for name, figure in drawn.items()}
 
 
 def _scatter(found: Evaluation) -> Figure:
-    figure, axes = _axes(6.2, 5.2)
+    figure, axes = axes_of(6.2, 5.2)
     inferred, actual = PER_CENT * found.sample.T
     most = float(np.quantile(np.abs(found.sample), 0.998)) * PER_CENT if len(found.sample) else 1.0
     most = most or 1.0
@@ -48,7 +45,7 @@ def _coins(found: Evaluation) -> Figure:
     figure = Figure(figsize=(12.4, 5.6), dpi=DPI, layout="constrained")
     places = np.arange(len(ranked))
     for axes, name in zip(figure.subplots(2, 1, sharex=True), ("lag0", "lag1"), strict=True):
-        _plain(axes)
+        plain(axes)
         heights = [getattr(coin, name) or 0.0 for coin in ranked]
         axes.bar(places, heights, color=[KINDS[getattr(coin, f"{name}_class")] for coin in ranked], width=0.8)
         axes.axhline(0.0, color=SOFT, linewidth=0.8)
@@ -77,7 +74,7 @@ def _calibration(found: Evaluation) -> Figure:
 
 
 def _binned(axes: Axes, bins: Iterable[Bin], unit: float, names: tuple[str, str]) -> None:
-    _plain(axes)
+    plain(axes)
     expected = [unit * one.expected for one in bins]
     actual = [unit * one.actual for one in bins]
     axes.set(xlabel=names[0], ylabel=names[1])
@@ -95,7 +92,7 @@ def _decay(found: Evaluation) -> Figure:
     models: dict[str, Scores] = {f"{found.architecture} (this model)": found, **found.baselines}
     sides = figure.subplots(1, 2, sharey=True)
     for axes, kind in zip(sides, ("raw", "relative"), strict=True):
-        _plain(axes)
+        plain(axes)
         for at, (name, scores) in enumerate(models.items()):
             _line(axes, scores, kind, name, at)
         axes.axhline(0.0, color=SOFT, linewidth=0.8)
@@ -122,26 +119,3 @@ def _line(axes: Axes, scores: Scores, kind: str, name: str, at: int) -> None:
         capsize=2,
         label=name,
     )
-
-
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    axes = figure.subplots()
-    _plain(axes)
-    return figure, axes
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(LINE)
-    axes.tick_params(colors=SOFT, labelsize=9)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
-    axes.grid(axis="y", color=LINE, linewidth=0.6)
-    axes.set_axisbelow(True)
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()

@@ -5,6 +5,7 @@ Three    numbers of each forecast, each by the measure it is for (models/volatil
 Against  the baseline with the least QLIKE in the same test: the hardest one there is.
 """
 
+import math
 import time
 from collections.abc import Mapping
 
@@ -12,6 +13,7 @@ import numpy as np
 from msgspec import Struct
 
 from bot.core.market import Floats, Integers, Mask, Panel
+from models import student
 from models.model import BadModel
 from models.time_features import HOUR_MS
 from models.volatility import Estimator, volatility
@@ -55,7 +57,8 @@ class Test(Struct, frozen=True):
 
 
 class Evaluation(Struct, frozen=True):
-    """One coin. `coverage`: the share of hours within the predicted intervals; `mincer_zarnowitz` of the means.
+    """One coin. `coverage`: the share of hours within the predicted intervals, `below`: that below each predicted
+    quantile; `mincer_zarnowitz` of the means.
 
     `fallbacks`, `clamped`: hours of the test in which a simpler rule answered, or the answer was bounded.
     """
@@ -68,6 +71,7 @@ class Evaluation(Struct, frozen=True):
     baselines: dict[str, Score]
     dm: Test
     coverage: dict[str, float]
+    below: dict[str, float]
     mincer_zarnowitz: Calibration
     fallbacks: int
     clamped: int
@@ -77,7 +81,7 @@ class Evaluation(Struct, frozen=True):
 class Tested(Struct, frozen=True, eq=False):
     """The test's hours, for tables and figures: opens [H] of the hours forecast, actual volatilities, the hour before.
 
-    `forecast`: the model's rows, one for each hour.
+    The rest are the model's rows, one for each hour; `quantiles` [H, Q].
     """
 
     symbol: str
@@ -89,6 +93,25 @@ class Tested(Struct, frozen=True, eq=False):
     median: Floats
     quantiles: Floats
     rising: Floats
+    fallback: Mask
+    clamped: Mask
+
+
+class Spoken(Struct, frozen=True, eq=False):
+    """What one model says of the test's hours: rows [H] of its coins [N]."""
+
+    symbols: tuple[str, ...]
+    found: VolatilityForecast
+
+
+class Forecasts(Struct, frozen=True, eq=False):
+    """What every model says of the hours of `panel` from row `first` on; a baseline may know fewer coins."""
+
+    panel: Panel
+    first: int
+    model: Spoken
+    baselines: dict[str, Spoken]
+    seconds: float
 
 
 def evaluate_volatility(
@@ -98,62 +121,98 @@ def evaluate_volatility(
     test_ms: int,
     symbol: str,
 ) -> tuple[Evaluation, Tested]:
-    """The models on the hours of one coin from `test_ms` on; earlier hours of the panel warm them up.
+    """The models on the hours of one coin from `test_ms` on; of several coins, ask `forecasts_of` once."""
+    if symbol not in panel.symbols:
+        raise BadModel(f"the test needs {symbol} among {', '.join(panel.symbols)}")
+    return scored(forecasts_of(model, baselines, panel, test_ms), symbol)
 
-    `baselines` are those of volatility_baselines.fit_baseline. BadModel where a model was fitted on the test, or there
-    is too little of it.
+
+def forecasts_of(
+    model: VolatilityModel, baselines: Mapping[str, VolatilityModel], panel: Panel, test_ms: int
+) -> Forecasts:
+    """What the models say of the hours from `test_ms` on; earlier hours of the panel warm them up.
+
+    `baselines` are those of volatility_rivals.fit_rivals. BadModel where a model was fitted on the test.
     """
     began = time.perf_counter()
     late = {name: one.fitted_ms for name, one in (("the model", model), *baselines.items()) if one.fitted_ms >= test_ms}
     if late:
         raise BadModel(f"{', '.join(late)} were fitted on hours of the test: begin the test after {max(late.values())}")
     first = int(np.searchsorted(panel.open_ms, test_ms))
-    if not first or symbol not in panel.symbols:
-        raise BadModel(f"the test needs hours before it, and {symbol} among {', '.join(panel.symbols)}")
-    every = {
-        "": _forecast(model, panel, first),
-        **{name: _forecast(one, panel, first) for name, one in baselines.items()},
-    }
-    coins = {"": model.symbols.index(symbol), **{name: one.symbols.index(symbol) for name, one in baselines.items()}}
-    actual, now = _hours(panel, first, symbol)
+    if not first:
+        raise BadModel("the test needs hours before it: begin it later, or give earlier candles")
+    own = _forecast(model, panel, first)
+    others = {name: _forecast(one, panel, first) for name, one in baselines.items()}
+    return Forecasts(panel, first, own, others, time.perf_counter() - began)
+
+
+def scored(forecasts: Forecasts, symbol: str) -> tuple[Evaluation, Tested]:
+    """The scores of one coin, on hours that all its models have a forecast for.
+
+    `seconds` are those of all coins' forecasts and of this coin's scores. BadModel where there are too few hours.
+    """
+    began = time.perf_counter()
+    if symbol not in forecasts.model.symbols:
+        raise BadModel(f"the model has no forecast of {symbol}, only of {', '.join(forecasts.model.symbols)}")
+    said = {name: _of_coin(one, symbol) for name, one in forecasts.baselines.items() if symbol in one.symbols}
+    own = _of_coin(forecasts.model, symbol)
+    actual, now = _hours(forecasts.panel, forecasts.first, symbol)
     usable = np.isfinite(actual) & np.isfinite(now)
-    for name, found in every.items():
-        usable &= np.isfinite(found.volatility[:, coins[name]])
+    for one in (own, *said.values()):
+        usable &= np.isfinite(one.volatility)
     if usable.sum() < HOURS_MIN:
         raise BadModel(
             f"{int(usable.sum())} hours of {symbol} can be scored, {HOURS_MIN} are needed: give more candles"
         )
-    scores = {name: _score(found, coins[name], usable, actual, now) for name, found in every.items()}
-    own, at = every[""], coins[""]
-    tested = Tested(
-        symbol,
-        panel.open_ms[first:][usable],
-        actual[usable],
-        now[usable],
-        *(getattr(own, name)[usable, at] for name in ("volatility", "mean", "median", "quantiles", "rising")),
-    )
+    actual, now, own = actual[usable], now[usable], _chosen(own, usable)
+    said = {name: _chosen(one, usable) for name, one in said.items()}
+    parts = ("volatility", "mean", "median", "quantiles", "rising", "fallback", "clamped")
+    open_ms = forecasts.panel.open_ms[forecasts.first :][usable]
+    tested = Tested(symbol, open_ms, actual, now, *(getattr(own, name) for name in parts))
+    scores = {name: score_of(one.volatility, one.mean, one.median, actual, now) for name, one in said.items()}
     evaluation = Evaluation(
         symbol,
-        int(tested.open_ms[0]),
-        int(tested.open_ms[-1]),
-        int(usable.sum()),
-        scores.pop(""),
+        int(open_ms[0]),
+        int(open_ms[-1]),
+        len(open_ms),
+        score_of(own.volatility, own.mean, own.median, actual, now),
         scores,
-        _test(every, coins, scores, usable, actual),
+        _test(own, said, scores, actual),
         _coverage(tested),
-        mincer_zarnowitz(tested.mean, tested.actual),
-        int(own.fallback[usable, at].sum()),
-        int(own.clamped[usable, at].sum()),
-        time.perf_counter() - began,
+        _below(tested),
+        _line(tested),
+        int(tested.fallback.sum()),
+        int(tested.clamped.sum()),
+        forecasts.seconds + time.perf_counter() - began,
     )
     return evaluation, tested
 
 
-def _forecast(model: VolatilityModel, panel: Panel, first: int) -> VolatilityForecast:
+def transforms(tested: Tested) -> Floats:
+    """How likely the forecasts held a volatility below the actual one to be [H]: evenly spread where they are calibrated.
+
+    The probability integral transform (Dawid 1984), of the Student's t in logs that all quantiles follow from.
+    """
+    low, location, high = (np.log(tested.quantiles[:, QUANTILES.index(share)]) for share in (0.1, 0.5, 0.9))
+    scale = (high - low) / (2.0 * student.quantile(0.9))
+    return student.below((np.log(tested.actual) - location) / scale)
+
+
+def _forecast(model: VolatilityModel, panel: Panel, first: int) -> Spoken:
     """Of the panel's hours from row `first` on: each made at the hour before. Warmed up by what comes earlier."""
     wanted = panel.of(model.symbols)
     begin = max(0, first - 1 - model.warmup)
-    return model.forecast_panel(wanted.rows(begin, len(wanted) - 1), first - 1 - begin)
+    return Spoken(model.symbols, model.forecast_panel(wanted.rows(begin, len(wanted) - 1), first - 1 - begin))
+
+
+def _of_coin(spoken: Spoken, symbol: str) -> VolatilityForecast:
+    """The same rows of one coin: arrays [H], quantiles [H, Q]."""
+    at, found = spoken.symbols.index(symbol), spoken.found
+    return VolatilityForecast(found.open_ms, *(getattr(found, name)[:, at] for name in found.__struct_fields__[1:]))
+
+
+def _chosen(found: VolatilityForecast, usable: Mask) -> VolatilityForecast:
+    return VolatilityForecast(*(getattr(found, name)[usable] for name in found.__struct_fields__))
 
 
 def _hours(panel: Panel, first: int, symbol: str) -> tuple[Floats, Floats]:
@@ -164,9 +223,8 @@ def _hours(panel: Panel, first: int, symbol: str) -> tuple[Floats, Floats]:
     return moved[1:], np.where(follows, moved[:-1], np.nan)
 
 
-def _score(found: VolatilityForecast, coin: int, usable: Mask, actual: Floats, now: Floats) -> Score:
-    actual, now = actual[usable], now[usable]
-    root, mean, median = (part[usable, coin] for part in (found.volatility, found.mean, found.median))
+def score_of(root: Floats, mean: Floats, median: Floats, actual: Floats, now: Floats) -> Score:
+    """The scores of forecasts [H] by the roots of their variances, their means and medians; `now` is the hour before."""
     of_mean = errors(mean, actual)
     return Score(
         float(qlike(root, actual).mean()),
@@ -181,19 +239,11 @@ def _score(found: VolatilityForecast, coin: int, usable: Mask, actual: Floats, n
 
 
 def _test(
-    every: Mapping[str, VolatilityForecast],
-    coins: Mapping[str, int],
-    scores: Mapping[str, Score],
-    usable: Mask,
-    actual: Floats,
+    own: VolatilityForecast, said: Mapping[str, VolatilityForecast], scores: Mapping[str, Score], actual: Floats
 ) -> Test:
     best = min(scores, key=lambda name: scores[name].qlike)
-
-    def losses(name: str) -> tuple[Floats, Floats]:
-        root, mean = (part[usable, coins[name]] for part in (every[name].volatility, every[name].mean))
-        return qlike(root, actual[usable]), (actual[usable] - mean) ** 2
-
-    on_qlike, on_squares = (diebold_mariano(own, other) for own, other in zip(losses(""), losses(best), strict=True))
+    on_qlike = diebold_mariano(qlike(own.volatility, actual), qlike(said[best].volatility, actual))
+    on_squares = diebold_mariano((actual - own.mean) ** 2, (actual - said[best].mean) ** 2)
     return Test(best, on_qlike.statistic, on_qlike.p, on_squares.statistic, on_squares.p)
 
 
@@ -203,3 +253,14 @@ def _coverage(tested: Tested) -> dict[str, float]:
         below, above = (tested.quantiles[:, QUANTILES.index(share)] for share in (low, high))
         found[name] = float(np.mean((tested.actual >= below) & (tested.actual <= above)))
     return found
+
+
+def _line(tested: Tested) -> Calibration:
+    if not np.ptp(tested.mean):  # every forecast was bounded: there is no line through one point
+        return Calibration(*[math.nan] * 5)
+    return mincer_zarnowitz(tested.mean, tested.actual)
+
+
+def _below(tested: Tested) -> dict[str, float]:
+    shares = (tested.actual[:, None] < tested.quantiles).mean(axis=0)
+    return {str(share): float(found) for share, found in zip(QUANTILES, shares, strict=True)}

@@ -81,6 +81,7 @@ def train_volatility(
     steps = 0
     for at, seed in enumerate(seeds):
         for stage, lesson, coins in lessons:
+            said(f"{_coins(seen, coins)}, seed {seed}")
             settings = _settings(name, stage, seen, rows, validation_ms, coins)
             task = NextHour(network, at, rows, train, coins, settings)
             plan = plan_of(lesson, preset, task, seed, place.device)
@@ -92,6 +93,10 @@ def train_volatility(
         module.eval()
     model = calibrated(network, seen, validation_ms)
     return TrainedVolatility(model, tuple(scores), steps, time.perf_counter() - began)
+
+
+def _coins(seen: Panel, coins: Integers) -> str:
+    return f"{len(coins)} coins" if len(coins) > 1 else seen.symbols[int(coins[0])]
 
 
 def plan_of(lesson: Lesson, preset: Preset, task: NextHour, seed: int, device: torch.device) -> Plan:

@@ -30,7 +30,7 @@ from models.torch_threads import threads
 from models.volatility_columns import INPUTS, LEAST
 from models.volatility_inputs import LOOK_BACK
 from models.volatility_kinds import KINDS
-from models.volatility_model import Logs, VolatilityModel
+from models.volatility_model import Logs
 
 GPU_ROWS = 256
 REACH = 3.0  # spreads of the typical coin's month
@@ -162,8 +162,8 @@ class VolatilityNetwork:
     def attention(self, panel: Panel, first: int) -> Floats:
         """How much each hour of a window counted in the pooling [R, N, W], oldest first, for pictures; rows sum to 1.
 
-        Of the panel's rows from `first` on, as a stream that begins with the panel would have it. NaN where the
-        fallback answers; W is 0 for a network without windows.
+        Of the panel's rows from `first` on, as a stream that begins with the panel would have it. NaN where not
+        all inputs are known; W is 0 for a network without windows.
         """
         rows, coins = self.learned.stream(self.symbols).absorb(panel), len(self.symbols)
         asked = np.arange(first, len(rows))
@@ -257,13 +257,6 @@ class VolatilityNetwork:
         )
         modules = tuple(_loaded(kind.build(config), f"network.{at}.", tensors) for at in range(count))
         return cls(architecture, config, modules, learned, symbols, device)
-
-
-def serving(model: VolatilityModel, symbols: tuple[str, ...]) -> VolatilityModel:
-    """A network's model for other coins, that has seen nothing."""
-    assert isinstance(model.predictor, VolatilityNetwork)
-    factors = model.factors.of(model.symbols, symbols)
-    return VolatilityModel(model.predictor.of(symbols), factors, model.fitted_ms)
 
 
 def _trunk(module: nn.Module) -> Trunk:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from bot.core.market import Floats
 
 _TINY = 1e-300
+_ROUNDING = 1e-9  # of the mean loss: one model, warmed up from other hours, differs by less
 
 
 class Errors(Struct, frozen=True):
@@ -81,17 +82,20 @@ def diebold_mariano(first: Floats, second: Floats, horizon: int = 1) -> Comparis
     """Whether losses [T] of one forecast are smaller than those of another, with the small-sample correction.
 
     Diebold and Mariano 1995, variance of the mean difference from `horizon` - 1 autocovariances; corrected and read off
-    Student's t with T - 1 degrees of freedom after Harvey, Leybourne and Newbold 1997. Equal losses: 0 and 1.
+    Student's t with T - 1 degrees of freedom after Harvey, Leybourne and Newbold 1997. Losses that are
+    equal but for rounding: 0 and 1.
     """
     apart = first - second
     count = len(apart)
     if first.shape != second.shape or count <= horizon:
         raise ValueError(f"{len(first)} and {len(second)} losses cannot be compared {horizon} ahead")
+    if np.abs(apart).max() <= _ROUNDING * np.abs(first).mean():
+        return Comparison(0.0, 1.0)
     centred = apart - apart.mean()
     covariances = [float(centred[lag:] @ centred[: count - lag]) / count for lag in range(horizon)]
     variance = (covariances[0] + 2.0 * sum(covariances[1:])) / count
-    if variance <= 0.0:  # equal throughout; or autocovariances that leave none, where the test has no answer
-        return Comparison(0.0, 1.0) if not apart.any() else Comparison(math.nan, math.nan)
+    if variance <= 0.0:  # autocovariances that leave none: the test has no answer
+        return Comparison(math.nan, math.nan)
     share = (count + 1 - 2 * horizon + horizon * (horizon - 1) / count) / count
     statistic = float(apart.mean()) / math.sqrt(variance) * math.sqrt(share)
     return Comparison(statistic, student_two_sided(statistic, count - 1))

@@ -1,8 +1,8 @@
 """What a volatility network is trained for: the next hour's Garman-Klass volatility of pairs of an hour and a coin.
 
 Teaches  pairs whose inputs are known, before validation, followed by an hour that moved.
-Score    minus the loss on pairs of validation, evenly spaced: it judges the whole distribution. Beside it QLIKE and R2,
-         each of its own number of the three (volatility_model.py).
+Score    minus the loss on pairs of validation, evenly spaced: it judges the whole distribution. Beside it QLIKE,
+         errors and direction, each of its own number of the three (volatility_model.py).
 """
 
 from collections.abc import Mapping
@@ -93,7 +93,7 @@ class NextHour:
         return self._table.batch(rows_B, at_B, self._window)
 
     def validate(self, module: nn.Module) -> dict[str, float]:
-        """Minus the mean loss, QLIKE and R2."""
+        """Minus the mean loss; QLIKE, RMSE, MAE, MAPE, R2 and direction."""
         losses, asked = [], []
         for some in torch.split(self._scored, AT_ONCE):
             losses.append(self._loss(module, some).double() * len(some))
@@ -102,15 +102,23 @@ class NextHour:
         return {"score": score} | self._measures(torch.cat(asked).cpu().numpy())
 
     def _measures(self, answer: Floats) -> dict[str, float]:
-        """QLIKE and R2 of answers to the scored pairs, with the factors that these give."""
+        """Of answers to the scored pairs, with the factors that these give. Direction counts pairs whose hour moved."""
         row, at = self._scored.cpu().numpy().T
         found = answer * self._units.width[at] + self._units.centre[at]
         location = found + self._rows.coming[row, at] if self._kind.logs else np.log(np.maximum(found, LEAST))
         actual = self._answers.raw[row, at]
         missed = actual - location
         root, mean = np.sqrt(np.exp(2.0 * missed).mean()), np.exp(missed).mean()
-        losses = qlike(np.exp(location) * root, np.exp(actual))
-        return {"qlike": float(losses.mean()), "r2": errors(np.exp(location) * mean, np.exp(actual)).r2}
+        median, happened, now = np.exp(location), np.exp(actual), self._rows.logs[row, at]
+        of_mean, moved = errors(median * mean, happened), np.isfinite(now)
+        return {
+            "qlike": float(qlike(median * root, happened).mean()),
+            "rmse": of_mean.rmse,
+            "mae": of_mean.mae,
+            "mape": errors(median, happened).mape,
+            "r2": of_mean.r2,
+            "direction": float(np.mean((location > now)[moved] == (actual > now)[moved])) if moved.any() else np.nan,
+        }
 
 
 def answers_of(rows: HourRows) -> Answers:

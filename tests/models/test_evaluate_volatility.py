@@ -4,10 +4,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.evaluate_volatility import Evaluation, evaluate_volatility
+from models.evaluate_volatility import Evaluation, evaluate_volatility, forecasts_of, scored, transforms
 from models.model import BadModel
 from models.volatility import Estimator, volatility
-from models.volatility_baselines import fit_baseline
+from models.volatility_baselines import BASELINES, fit_baseline
+from models.volatility_model import QUANTILES, Factors, VolatilityModel
+from models.volatility_rivals import fit_rivals, left_out_remarks
 from models.volatility_scores import errors, qlike
 from tests.models.hours import absent_at
 from tests.models.volatile import volatile
@@ -72,3 +74,66 @@ def test_a_test_on_hours_of_the_fit_is_refused() -> None:
         evaluate_volatility(MODELS["har"], {"ewma": MODELS["ewma"]}, WHOLE, int(WHOLE.open_ms[-10]), "C0/USDT")
     with pytest.raises(BadModel, match="among"):
         evaluate_volatility(MODELS["har"], {"ewma": MODELS["ewma"]}, WHOLE, TEST_MS, "X/USDT")
+
+
+def test_several_coins_are_forecast_once() -> None:
+    """Scores of each are those of the coin asked for alone."""
+    rivals = {name: MODELS[name] for name in ("persistence", "har")}
+    together = forecasts_of(MODELS["har-clock"], rivals, WHOLE, TEST_MS)
+    for symbol in WHOLE.symbols:
+        one, _ = scored(together, symbol)
+        alone, _ = evaluate_volatility(MODELS["har-clock"], rivals, WHOLE, TEST_MS, symbol)
+        assert msgspec.structs.replace(one, seconds=alone.seconds) == alone
+
+
+def test_what_came_is_spread_evenly_over_the_distributions() -> None:
+    """As far as they are calibrated; the share below each quantile says the same."""
+    found, tested = evaluate_volatility(MODELS["har-clock"], {"har": MODELS["har"]}, WHOLE, TEST_MS, "C0/USDT")
+    within = transforms(tested)
+    for at, share in enumerate(QUANTILES):
+        below = found.below[str(share)]
+        assert below == np.mean(tested.actual < tested.quantiles[:, at]) == np.mean(within < share)
+        assert below == pytest.approx(share, abs=0.08)
+
+
+def test_a_model_that_is_bounded_throughout_has_no_line() -> None:
+    """Its forecasts are all the same: scores there are, and a regression there is not."""
+    ones, low = np.ones(2), np.full(2, -3.0)
+    lost = VolatilityModel(MODELS["har"].predictor, Factors(ones, ones, ones, low, low), MODELS["har"].fitted_ms)
+    found, _ = evaluate_volatility(lost, {"har": MODELS["har"]}, WHOLE, TEST_MS, "C0/USDT")
+    assert found.clamped == found.hours and np.isnan(found.mincer_zarnowitz.slope)
+    assert found.model.qlike > found.baselines["har"].qlike
+
+
+def test_rivals_are_the_baselines_of_the_split() -> None:
+    """Fitted ones as fit_baseline's; persistence and EWMA need no fit and score the same without bounds."""
+    rivals = fit_rivals(SEEN, VALIDATION_MS)
+    assert set(rivals.models) == set(BASELINES) and not rivals.left_out
+    found, _ = evaluate_volatility(MODELS["har-clock"], rivals.models, WHOLE, TEST_MS, "C0/USDT")
+    wanted, _ = evaluate_volatility(MODELS["har-clock"], MODELS, WHOLE, TEST_MS, "C0/USDT")
+    for name, score in wanted.baselines.items():
+        assert found.baselines[name].qlike == pytest.approx(score.qlike, rel=1e-6)
+
+
+def test_a_coin_that_cannot_be_fitted_is_named_alone() -> None:
+    """The other keeps the baseline; where nothing can be fitted, one sentence says so for all."""
+    young = absent_at(SEEN, 0, 1)  # a copy
+    for name in ("open", "high", "low", "close", "volume"):
+        getattr(young, name)[:2_400, 1] = np.nan
+    rivals = fit_rivals(young, VALIDATION_MS)
+    assert rivals.models["har"].symbols == ("C0/USDT",) and set(rivals.left_out["har"]) == {"C1/USDT"}
+    assert rivals.models["ewma"].symbols == WHOLE.symbols
+    told = left_out_remarks(rivals.left_out, 2)
+    assert any("har" in one and " of C1/USDT: " in one for one in told)
+    nothing = fit_rivals(SEEN.rows(0, 50), VALIDATION_MS)
+    assert set(nothing.models) == {"persistence", "ewma"}
+    assert len(left_out_remarks(nothing.left_out, 2)) == 1
+
+
+def test_a_model_is_no_better_than_itself() -> None:
+    """Forecasts that differ by rounding are no evidence."""
+    own = MODELS["har-clock"].factors
+    nearly = Factors(own.mean * (1.0 + 1e-12), own.root * (1.0 + 1e-12), own.spread, own.least, own.most)
+    same = VolatilityModel(MODELS["har-clock"].predictor, nearly, MODELS["har-clock"].fitted_ms)
+    found, _ = evaluate_volatility(MODELS["har-clock"], {"same": same}, WHOLE, TEST_MS, "C0/USDT")
+    assert (found.dm.statistic, found.dm.p) == (0.0, 1.0)
