@@ -23,9 +23,10 @@ from typing import Self, TypeVar
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from backtest.forecasts import Forecasts
-from bot.core.market import FIELDS, Floats, Panel
+from bot.core.market import FIELDS, Panel
 
 Job = TypeVar("Job")
 Found = TypeVar("Found")
@@ -61,12 +62,13 @@ class Crew:
             self._folder = tempfile.TemporaryDirectory(prefix="lacuna-")
             folder, panel, forecasts = Path(self._folder.name), self._seen.panel, self._seen.forecasts
             _put(folder, self._seen)
-            gain = forecasts.gain if forecasts is not None else None
+            few = forecasts and replace(forecasts, returns=None)  # gains and hours are small
+            inferred = forecasts is not None and forecasts.returns is not None
             self._pool = ProcessPoolExecutor(
                 self.workers,
                 multiprocessing.get_context("spawn"),
                 _begin,
-                (folder, panel.symbols, panel.interval_ms, forecasts is not None, gain),
+                (folder, panel.symbols, panel.interval_ms, inferred, few),
             )
         return self
 
@@ -109,22 +111,22 @@ def _next(waiting: deque[tuple[Job, Future[Found]]]) -> tuple[Job, Found]:
 def _put(folder: Path, seen: Seen) -> None:
     for name in OURS:
         np.save(folder / f"{name}.npy", getattr(seen.panel, name))
-    if seen.forecasts is not None:
+    if seen.forecasts is not None and seen.forecasts.returns is not None:
         np.save(folder / f"{INFERRED}.npy", seen.forecasts.returns)
 
 
 _seen: Seen | None = None  # a worker process has one, set as it begins
 
 
-def _begin(folder: Path, symbols: tuple[str, ...], interval_ms: int, inferred: bool, gain: Floats | None) -> None:
-    """The start of a worker process."""
+def _begin(folder: Path, symbols: tuple[str, ...], interval_ms: int, inferred: bool, few: Forecasts | None) -> None:
+    """The start of a worker process; `few` are the forecasts without their returns."""
     global _seen
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(folder,), name="end with parent", daemon=True).start()
     arrays = {name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in OURS}
     panel = Panel(symbols, interval_ms, **arrays)
     returns = np.asarray(np.load(folder / f"{INFERRED}.npy", mmap_mode="r")) if inferred else None
-    _seen = Seen(panel, Forecasts(returns, gain) if returns is not None else None)
+    _seen = Seen(panel, few and replace(few, returns=returns))
 
 
 def _end_with_parent(folder: Path) -> None:

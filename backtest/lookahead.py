@@ -17,7 +17,7 @@ from itertools import zip_longest
 import numpy as np
 from msgspec import Struct, structs
 
-from backtest.forecasts import Forecasts, infer_ahead
+from backtest.forecasts import Forecasts, infer_ahead, returns_of
 from backtest.simulate import Delays, Replay, Venue
 from bot.building import setup_of
 from bot.config import Settings
@@ -29,9 +29,11 @@ from bot.core.rules import instruments_of
 from bot.core.strategy import Portfolio, Sparing, Strategy, View
 from bot.core.window import Sight, Window
 from bot.edge.broker import fill_model
+from models.hourly import HourlyForecasts
 from models.model import Model
 
 Progress = Callable[[int, int], None]
+Ahead = Callable[[Panel], HourlyForecasts]  # the volatilities of a panel, forecast by a model that has seen none of it
 
 
 class Looked(Struct, frozen=True):
@@ -48,13 +50,20 @@ class Proof:
     """Replays of one history with one strategy and model, with other futures and shorter pasts."""
 
     def __init__(
-        self, settings: Settings, panel: Panel, first: int, model: Model | None, build: Callable[[], Strategy]
+        self,
+        settings: Settings,
+        panel: Panel,
+        first: int,
+        model: Model | None,
+        build: Callable[[], Strategy],
+        volatility: Ahead | None = None,
     ) -> None:
         self._settings = settings
         self._panel = panel
         self._first = first
         self._model = model
         self._build = build
+        self._volatility = volatility
         self._strategy = build()
         self._venue = Venue(
             instruments_of(panel), fill_model(settings.account), Delays(latency_ms=settings.account.latency_ms)
@@ -79,6 +88,8 @@ class Proof:
 
     def _replay(self, panel: Panel, held_from: Sequence[int] = ()) -> tuple[Replay, Forecasts | None]:
         forecasts = infer_ahead(self._model, panel) if self._model is not None else None
+        if self._volatility is not None:
+            forecasts = structs.replace(forecasts or Forecasts(None), volatility=self._volatility(panel))
         setup = setup_of(self._settings, panel.symbols, 2)
         cash = Decimal(repr(self._settings.account.cash))
         strategy = Recorded(self._build(), held_from)
@@ -106,7 +117,7 @@ class Proof:
             at_ms = int(self._panel.open_ms[row])
             what = f"slice {at_ms}, with another future after {cut_ms}"
             self.compared += 2
-            if forecasts and inferred and forecasts.returns[row].tobytes() != inferred.returns[row].tobytes():
+            if not _same_forecast(_forecast(forecasts, self._panel, row), _forecast(inferred, self._panel, row)):
                 return f"{what}: the forecast moved"
             if not _same(_recorded(whole).targets_at.get(at_ms), _recorded(other).targets_at.get(at_ms)):
                 return f"{what}: the targets moved"
@@ -144,11 +155,9 @@ class Proof:
         )
         for row in range(newest + 1 - rows, newest + 1):
             window.push(panel.slice(row))
-            if forecasts is not None:
+            if forecasts is not None and forecasts.returns is not None:
                 window.infer(forecasts.returns[row])
-        forecast = None
-        if forecasts is not None:
-            forecast = Forecast(int(panel.open_ms[newest]), forecasts.returns[newest], None, forecasts.gain_at(newest))
+        forecast = _forecast(forecasts, panel, newest)
         return self._strategy.targets(View(Sight(window), forecast, account.held, lambda: account.portfolio))
 
     def _restarted(self, forecasts: Forecasts, cut: int) -> float | None:
@@ -156,10 +165,11 @@ class Proof:
         assert self._model is not None
         needed = capacity(setup_of(self._settings, (), self._model.warmup), self._strategy)
         late = self._model.infer_panel(self._panel.rows(max(0, cut + 1 - needed), cut + 1))[-1]
-        known = np.isfinite(late) & np.isfinite(forecasts.returns[cut])
-        if known.sum() < 3 or not late[known].std() or not forecasts.returns[cut][known].std():
+        told = returns_of(forecasts)[cut]
+        known = np.isfinite(late) & np.isfinite(told)
+        if known.sum() < 3 or not late[known].std() or not told[known].std():
             return None
-        return float(np.corrcoef(late[known], forecasts.returns[cut][known])[0, 1])
+        return float(np.corrcoef(late[known], told[known])[0, 1])
 
 
 def another_future(panel: Panel, cut: int, rng: np.random.Generator) -> Panel:
@@ -176,6 +186,22 @@ def another_future(panel: Panel, cut: int, rng: np.random.Generator) -> Panel:
     present = panel.present.copy()
     present[cut + 1 :] &= ~gone
     return structs.replace(panel, **changed, present=present)
+
+
+def _forecast(forecasts: Forecasts | None, panel: Panel, row: int) -> Forecast | None:
+    """What a decision at this row is told."""
+    if forecasts is None:
+        return None
+    open_ms = int(panel.open_ms[row])
+    returns = np.full(len(panel.symbols), np.nan) if forecasts.returns is None else forecasts.returns[row]
+    return Forecast(open_ms, returns, forecasts.volatility_at(open_ms + panel.interval_ms), forecasts.gain_at(row))
+
+
+def _same_forecast(one: Forecast | None, other: Forecast | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    volatility = [None if forecast.volatility is None else forecast.volatility.tobytes() for forecast in (one, other)]
+    return one.returns.tobytes() == other.returns.tobytes() and volatility[0] == volatility[1]
 
 
 def _recorded(replay: Replay) -> Recorded:

@@ -1,8 +1,8 @@
 """What a sweep may vary: settings by their dotted path, each within a range or among choices, checked against the settings.
 
 Written   KEY=LOW:HIGH, with :log or :int or both behind it, or KEY=A,B,C. A choice is JSON where it can be read as such.
-Allowed   the chosen strategy's own settings, and those of risk and planner. A search over what trading costs, or over the
-          account, would find the cheapest world, and other candles are another study.
+Allowed   the chosen strategy's own settings, those of one that it sizes, and those of risk and planner. A search over what
+          trading costs, or over the account, would find the cheapest world, and other candles are another study.
 Errors    BadConfiguration, a line for each: an unknown key with the nearest one, a bound outside the setting's own.
 """
 
@@ -15,10 +15,13 @@ from typing import Any
 from msgspec import Struct
 
 from backtest.run import rows_needed
+from bot.building import volatility_wanted
 from bot.config import BadConfiguration, Settings, load
+from strategies import involved
 
 SECTIONS = ("risk", "planner")
 SPECIMENS_MAX = 500
+SIZED = "strategies.volatility-target.of"
 INSIDE = 0.382  # of the way from low to high: a place that is no whole number where the ends are
 
 Value = bool | int | float | str
@@ -134,20 +137,23 @@ def check(parameters: Sequence[Parameter], settings: Settings) -> None:
     base = settings.model_dump(mode="json")
     errors: list[str] = []
     for parameter in parameters:
-        errors += [f"--param {line}" for line in _wrong(parameter, base, settings.strategy.name)]
+        strategies = involved(settings.strategy.name, settings.strategies)
+        errors += [f"--param {line}" for line in _wrong(parameter, base, strategies)]
     if not errors and not any(True for _ in _specimens(parameters, base)):
         errors.append("--param: no combination of these values is allowed by the settings: they contradict each other")
     if errors:
         raise BadConfiguration(errors)
 
 
-def _wrong(parameter: Parameter, base: Mapping[str, Any], strategy: str) -> list[str]:
+def _wrong(parameter: Parameter, base: Mapping[str, Any], strategies: tuple[str, ...]) -> list[str]:
     """What the settings say against a parameter, in a line or none.
 
     What they say of two settings together is left to the trials, where the other may have another value.
     """
-    key, own = parameter.key, f"strategies.{strategy}."
-    allowed = key.startswith((own, *(f"{section}." for section in SECTIONS)))
+    if parameter.key == SIZED:
+        return [f"{SIZED}: names another strategy, which would be another study: choose it with --set"]
+    key, own = parameter.key, tuple(f"strategies.{name}." for name in strategies)
+    allowed = key.startswith((*own, *(f"{section}." for section in SECTIONS)))
     for value in (*_ends(parameter), *_inside(parameter)):
         try:
             with_values(base, {key: value})
@@ -158,7 +164,8 @@ def _wrong(parameter: Parameter, base: Mapping[str, Any], strategy: str) -> list
                 return [f"{lines[0]} (at {value}){hint}"]
     if allowed:
         return []
-    return [f"{key}: a sweep varies {own}*, {', '.join(f'{section}.*' for section in SECTIONS)} and nothing else"]
+    may = ", ".join(f"{section}*" for section in (*own, *(f"{section}." for section in SECTIONS)))
+    return [f"{key}: a sweep varies {may} and nothing else"]
 
 
 def _ends(parameter: Parameter) -> tuple[Value, ...]:
@@ -189,6 +196,6 @@ def _specimens(parameters: Sequence[Parameter], base: Mapping[str, Any]) -> Iter
 
 
 def deepest(parameters: Sequence[Parameter], settings: Settings) -> Settings:
-    """Of the combinations, one that looks back furthest: all trials begin where it can."""
+    """Of the combinations, one that looks back furthest: all trials begin where it can. First those that want volatility."""
     found = [settings, *_specimens(parameters, settings.model_dump(mode="json"))]
-    return max(found, key=lambda one: rows_needed(one, 2))
+    return max(found, key=lambda one: (volatility_wanted(one), rows_needed(one, 2)))

@@ -9,13 +9,14 @@ import numpy as np
 from backtest.forecasts import Forecasts
 from backtest.result import Result
 from backtest.simulate import Delays, Progress, Replay, Venue, nobody
-from bot.building import setup_of, strategy_of
+from bot.building import setup_of, strategy_of, volatility_wanted
 from bot.config import BadConfiguration, Settings
 from bot.core.engine import capacity
 from bot.core.market import Instrument, Panel
 from bot.core.rules import instruments_of
 from bot.core.strategy import Sparing
 from bot.edge.broker import fill_model
+from strategies import involved
 
 TRIED = ("strategy", "risk", "planner", "account", "market")
 
@@ -42,8 +43,11 @@ def play(
     Without `instruments` the candles' own steps are the exchange's rules. Quiet stretches are passed over.
     """
     strategy = strategy_of(settings)
-    if strategy.wants_forecast and forecasts is None:
+    if strategy.wants_forecast and (forecasts is None or forecasts.returns is None):
         raise BadConfiguration([f"strategy.name: {settings.strategy.name} needs a model: name a folder with --model"])
+    if volatility_wanted(settings) and (forecasts is None or forecasts.volatility is None):
+        text = "decides on forecast volatilities: name what forecasts them with forecaster.volatility"
+        raise BadConfiguration([f"strategy.name: {settings.strategy.name} {text}"])
     account = settings.account
     venue = Venue(
         instruments or instruments_of(panel),
@@ -86,6 +90,7 @@ def result_of(replay: Replay, settings: Settings, tried: dict[str, object], seco
 def tried_settings(settings: Settings) -> dict[str, object]:
     """What makes one trial different from another, as plain values."""
     told = settings.model_dump(mode="json", include=set(TRIED))
-    own = settings.strategies.get(settings.strategy.name, {})
-    found: dict[str, object] = msgspec.to_builtins(told | {"strategies": {settings.strategy.name: own}})
+    sections = settings.strategies
+    own = {name: sections.get(name, {}) for name in involved(settings.strategy.name, sections)}
+    found: dict[str, object] = msgspec.to_builtins(told | {"strategies": own})
     return found

@@ -34,7 +34,7 @@ from bot.core.events import (
     Wake,
 )
 from bot.core.fills import FillModel
-from bot.core.market import Instrument, LastPrice, Panel, returns_of
+from bot.core.market import Floats, Instrument, LastPrice, Panel, returns_of
 from bot.core.memory import genesis
 from bot.core.paper import PaperExchange
 from bot.core.snapshot import Order
@@ -158,12 +158,18 @@ class Replay:
     def _busy(self, strategy: Sparing, first: int, stop: int) -> list[int]:
         """The rows of these that must be decided one by one."""
         returns, real = returns_of(self.panel.close[first - 1 : stop], self.panel.present[first - 1 : stop])
-        inferred = self._forecasts.returns[first:stop] if self._forecasts else None
-        quiet = strategy.quiet(Block(returns[1:], real[1:], inferred))
+        close_ms = self.panel.open_ms[first:stop] + self.panel.interval_ms
+        inferred = self._inferred(first, stop)
+        quiet = strategy.quiet(Block(close_ms, returns[1:], real[1:], inferred))
         steady = self._window.steady_rows(self.engine.setup.limits.price_jump_max)[first:stop]
         if inferred is not None:
             quiet &= np.isfinite(inferred).any(axis=1)  # a forecast that fails is an event
         return [first + int(at) for at in np.flatnonzero(~(quiet & np.array(steady)))]
+
+    def _inferred(self, start: int, stop: int) -> Floats | None:
+        """The inferred returns of these rows, None where no model infers any."""
+        told = self._forecasts
+        return None if told is None or told.returns is None else told.returns[start:stop]
 
     def _may_pass(self) -> bool:
         return not (self._exchange.waiting or self._confirms) and self.engine.idle
@@ -173,7 +179,7 @@ class Replay:
         interval_ms = self.panel.interval_ms
         close_ms = self._open_ms[row] + interval_ms
         slices = min(stop - row, same_day(close_ms, interval_ms))
-        inferred = self._forecasts.returns[row : row + slices] if self._forecasts else None
+        inferred = self._inferred(row, row + slices)
         equity = pass_over(self.engine, self._window, slices, close_ms, inferred)
         self.equity += equity.tolist()
         self.cash += [self.engine.ledger.cash] * len(equity)
@@ -238,13 +244,15 @@ class Replay:
 
     def _answer(self, open_ms: int, now_ms: int) -> None:
         """The forecast of the newest slice."""
-        assert self._forecasts is not None, "a strategy that wants forecasts was replayed without any"
+        told = self._forecasts
+        assert told is not None, "decisions that wait for forecasts were replayed without any"
         row = (open_ms - self._open_ms[0]) // self.panel.interval_ms
-        returns = self._forecasts.returns[row]
-        if np.isnan(returns).all():
+        returns = np.full(len(self.panel.symbols), np.nan) if told.returns is None else told.returns[row]
+        if told.returns is not None and np.isnan(returns).all():
             self._tell(ForecastFailed(open_ms, "nothing was inferred"), now_ms)
         else:
-            self._tell(Forecasted(Forecast(open_ms, returns, None, self._forecasts.gain_at(row)), 0.0), now_ms)
+            volatility = told.volatility_at(open_ms + self.panel.interval_ms)
+            self._tell(Forecasted(Forecast(open_ms, returns, volatility, told.gain_at(row)), 0.0), now_ms)
 
     def _report(self, reports: list[Report], now_ms: int) -> None:
         for report in reports:

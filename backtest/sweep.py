@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from optuna.trial import FrozenTrial
 
 from backtest.crew import Crew, Seen
@@ -45,9 +46,9 @@ class Part(Struct, frozen=True, eq=False):
     forecasts: Forecasts | None
     data: str
 
-    def play(self, settings: Settings, model_hash: str) -> Result:
-        """A replay of this part from a fresh account."""
-        return play(settings, self.panel, self.first, self.forecasts, tried={"model": model_hash})
+    def play(self, settings: Settings, models: dict[str, object]) -> Result:
+        """A replay of this part from a fresh account; `models` name what it is replayed with, for the list of trials."""
+        return play(settings, self.panel, self.first, self.forecasts, tried=models)
 
 
 class Job(Struct, frozen=True):
@@ -56,7 +57,7 @@ class Job(Struct, frozen=True):
     number: int
     settings: dict[str, Any]
     first: int
-    model_hash: str
+    models: dict[str, object]
     data: str
     now_ms: int
 
@@ -89,8 +90,9 @@ def parts_of(whole: Part, held_out: float, needed: int, hashed: Any) -> tuple[Pa
     def part(start: int, stop: int, first: int) -> Part:
         panel = whole.panel.rows(start, stop)
         told = whole.forecasts
-        forecasts = None if told is None else Forecasts(told.returns[start:stop], told.gain)
-        return Part(panel, first, forecasts, hashed(panel))
+        if told is not None and told.returns is not None:
+            told = replace(told, returns=told.returns[start:stop])
+        return Part(panel, first, told, hashed(panel))
 
     return part(0, cut, whole.first), part(cut - needed, len(whole.panel), needed)
 
@@ -104,7 +106,7 @@ def period_of(open_ms: Integers, interval_ms: int) -> int:
 def replayed(seen: Seen, job: Job) -> Outcome:
     """Replays one trial on what is seen, which is the searched part."""
     part = Part(seen.panel, job.first, seen.forecasts, job.data)
-    result = part.play(with_values(job.settings, {}), job.model_hash)
+    result = part.play(with_values(job.settings, {}), job.models)
     trial = trial_of(result, job.data, job.now_ms)
     open_ms, interval_ms = result.panel.open_ms, result.panel.interval_ms
     returns = returns_of(resampled(result.equity, open_ms, period_of(open_ms, interval_ms)))
@@ -116,7 +118,7 @@ def search(
     study: StoredStudy,
     base: dict[str, Any],
     part: Part,
-    model_hash: str,
+    models: dict[str, object],
     trials: int,
     workers: int,
     ledger: Trials,
@@ -134,7 +136,7 @@ def search(
             except BadConfiguration:
                 study.refuse(number)
                 continue
-            yield Job(number, settings.model_dump(mode="json"), part.first, model_hash, part.data, now_ms)
+            yield Job(number, settings.model_dump(mode="json"), part.first, models, part.data, now_ms)
 
     done = study.asked - len(study.under_way())
     progress(done, trials)

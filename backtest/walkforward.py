@@ -17,10 +17,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from backtest.baselines import hold
 from backtest.crew import Crew, Seen
-from backtest.forecasts import Forecasts, infer_ahead
+from backtest.forecasts import Forecasts, infer_ahead, returns_of
 from backtest.luck import sharpe_of
 from backtest.result import Result
 from backtest.run import play
@@ -32,6 +33,7 @@ from models.baselines import Gaussian
 from models.checkpoint import CLOSED_FORMS
 from models.closed_form import ClosedForm
 from models.dataset import TRAIN, VALIDATION
+from models.hourly import HourlyForecasts
 from models.train import fit
 
 FIT = TRAIN / (TRAIN + VALIDATION)
@@ -124,7 +126,7 @@ def refit(seen: Seen, job: Refit) -> Refitted:
     inferred = infer_ahead(model, panel.rows(begin, fold.test_stop))
     gain = inferred.gain_at(0)
     assert gain is not None, "fitting finds a gain"
-    return Refitted(inferred.returns[fold.test_start - begin :], gain, found.fitted_ms, fitted.validation)
+    return Refitted(returns_of(inferred)[fold.test_start - begin :], gain, found.fitted_ms, fitted.validation)
 
 
 def refit_all(
@@ -147,13 +149,19 @@ def walk(
     needed: int,
     tried: dict[str, object],
     progress: Progress = nobody,
+    volatility: HourlyForecasts | None = None,
 ) -> Walked:
-    """One replay over all test parts, each with its own model's forecasts. `needed` rows before them are history."""
+    """One replay over all test parts, each with its own model's forecasts. `needed` rows before them are history.
+
+    `volatility` is of one model for all folds, which is not fitted here.
+    """
     first, stop = folds[0].test_start, folds[-1].test_stop
     begin = first - needed
     forecasts = None
     if refitted:
         forecasts = _in_turn(refitted, needed)
+    if volatility is not None:
+        forecasts = replace(forecasts or Forecasts(None), volatility=volatility)
     result = play(settings, panel.rows(begin, stop), needed, forecasts, tried=tried, progress=progress)
     return Walked(result, folds, refitted)
 

@@ -47,6 +47,7 @@ class Rule:
     """Buys what fell behind the others, sells what ran ahead."""
 
     wants_forecast = False
+    wants_volatility = False
     warmup = 2
     rows = 2
 

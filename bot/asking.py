@@ -1,9 +1,10 @@
-"""What the daemon asks of REST: time and rules, the first history, stragglers, holes, a price, and after silent coins.
+"""What the daemon asks of REST: time and rules, the first history, past hours, stragglers, holes, a price, silent coins.
 
 Whatever is asked for is asked again until it is answered, as often as the exchange allows (faults A1, A2); answers
 come back as events. A coin the exchange does not list any more (fault M2) holds up nobody: it is told once.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -14,6 +15,7 @@ from bot.config import BadConfiguration, Settings
 from bot.core.commands import Fetch
 from bot.core.engine import Engine
 from bot.core.events import AnyEvent, CandleClosed, Confirmed, History
+from bot.core.hours import HOUR_MS
 from bot.core.market import Candle, Instrument, Panel, gather
 from bot.core.snapshot import Snapshot
 from bot.edge.clock import Clock
@@ -24,6 +26,8 @@ from bot.exchanges.binance import NotListed
 RETRY_S = 2.0
 SKEW_MAX_MS = 250.0
 ASK_SILENT_S = 60.0
+HOURS, HOURS_ROUNDS = 1_000, 3  # one page; how often a coin is asked for that fails where others do not
+HOPELESS = ("refused", "unlisted")
 
 
 class Asking:
@@ -92,6 +96,35 @@ class Asking:
             if len(history):
                 return history
             await self._clock.sleep(RETRY_S)
+
+    async def hours(self) -> Panel:
+        """The last hours that have closed. A coin that cannot be had while others can is left without, told once."""
+        stop_ms = self._clock.now_ms() // HOUR_MS * HOUR_MS - HOUR_MS
+        first_ms = stop_ms - (HOURS - 1) * HOUR_MS
+        found: dict[str, list[Candle]] = {}
+        failed: dict[str, RestError] = {}
+        wanted, rounds = self._symbols, 0
+        while wanted and rounds < HOURS_ROUNDS:
+            if failed:
+                await self._wait_after(max(failed.values(), key=lambda why: why.retry_after))
+            answers = await asyncio.gather(*(self._hours_of(symbol, first_ms, stop_ms) for symbol in wanted))
+            told = dict(zip(wanted, answers, strict=True))
+            failed = {symbol: one for symbol, one in told.items() if isinstance(one, RestError)}
+            found |= {symbol: one for symbol, one in told.items() if not isinstance(one, RestError)}
+            rounds += bool(found)
+            wanted = tuple(symbol for symbol, why in failed.items() if why.kind not in HOPELESS)
+        lacking = [symbol for symbol in self._symbols if symbol not in found]
+        if lacking:
+            text = "no past hours could be had of these: no volatility is forecast of them before enough have passed"
+            self._log.warning("hours.lacking", text=text, symbols=", ".join(lacking))
+        candles = [one for several in found.values() for one in several]
+        return await asyncio.to_thread(gather, candles, self._symbols, HOUR_MS)  # the loop has slices to close
+
+    async def _hours_of(self, symbol: str, start_ms: int, stop_ms: int) -> list[Candle] | RestError:
+        try:
+            return await self._rest.hours(symbol, start_ms, stop_ms)
+        except RestError as why:
+            return why
 
     async def _wait_after(self, why: RestError) -> None:
         """A little, or as long as the exchange said (faults A1, A2)."""

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 from msgspec import to_builtins
+from msgspec.structs import replace
 from rich.console import Console
 
-from backtest.forecasts import Forecasts, history_hash, kept_ahead
+from backtest.forecasts import Forecasts, history_hash, kept_ahead, volatility_ahead, volatility_kept_ahead
 from backtest.lookahead import Proof
 from backtest.measure import judged
 from backtest.run import play
@@ -17,10 +18,13 @@ from backtest.summary import text_of
 from backtest.trials import Trials
 from bot.building import strategy_of
 from bot.config import BadConfiguration
+from bot.core.market import Panel
 from bot.history import MINUTE_MS, Asked, History, history_of
 from bot.parity import compare
 from bot.progress import progress_bar
 from bot.reporting import check_report, write
+from bot.warming import Volatility
+from models.hourly import HourlyForecasts
 
 FEE_MAX = 0.01
 
@@ -47,7 +51,7 @@ def run_backtest(asked: Asked, report: Path | None, research: Path, seed: int) -
     try:
         forecasts = forecasts_of(history, name, research)
         with progress_bar("replay") as progress:
-            tried: dict[str, object] = {"model": history.model_hash}
+            tried = history.tried
             result = play(history.settings, history.panel, history.first, forecasts, tried=tried, progress=progress)
         trials.describe(name, result.panel)
         figures = judged(result, name, trials, int(time.time() * 1000), np.random.default_rng(seed))
@@ -62,7 +66,9 @@ def run_backtest(asked: Asked, report: Path | None, research: Path, seed: int) -
 def run_lookahead(asked: Asked, cuts: int, seed: int) -> tuple[dict[str, Any], str]:
     """The proof that nothing looks ahead, for programs and for people."""
     history = history_of(asked)
-    proof = Proof(history.settings, history.panel, history.first, history.model, lambda: strategy_of(history.settings))
+    settings, volatility = history.settings, history.volatility
+    ahead = None if volatility is None else lambda panel: volatility_ahead(volatility.model, panel, volatility.before)
+    proof = Proof(settings, history.panel, history.first, history.model, lambda: strategy_of(settings), ahead)
     with progress_bar("lookahead") as progress:
         found = proof.look(cuts, np.random.default_rng(seed), progress)
     lines = [f"{found.compared:,} forecasts, targets and orders compared at {found.cuts} cuts:"]
@@ -81,7 +87,8 @@ def run_parity(asked: Asked, speed: float) -> tuple[dict[str, Any], str]:
         raise BadConfiguration([f"--candles {asked.candles}: parity plays candles of 1m; give those"])
     hours = (len(history.panel) - history.first) / 60
     Console(stderr=True).print(f"the daemon trades {hours:.1f} hours at {speed:g} times real time ...", style="dim")
-    found = compare(history.settings, history.panel, history.first, history.model, speed)
+    volatility = None if history.volatility is None else history.volatility.model
+    found = compare(history.settings, history.panel, history.first, history.model, speed, volatility)
     counted = f"{found.slices:,} slices, {found.forecasts:,} forecasts, {found.targets:,} decisions"
     said = "paper and backtest are identical" if found.identical else found.first_difference
     text = f"{counted}, {found.orders:,} orders, {found.fills:,} fills compared:\n{said}"
@@ -89,8 +96,18 @@ def run_parity(asked: Asked, speed: float) -> tuple[dict[str, Any], str]:
 
 
 def forecasts_of(history: History, name: str, research: Path) -> Forecasts | None:
-    """The model's forecasts for the whole history, made once and kept."""
-    if history.model is None:
-        return None
-    with progress_bar("forecasts") as told:
-        return kept_ahead(history.model, history.model_hash, history.panel, name, research / "forecasts", told)
+    """The models' forecasts for the whole history, made once and kept; None where nothing is forecast."""
+    forecasts, folder = None, research / "forecasts"
+    if history.model is not None:
+        with progress_bar("forecasts") as told:
+            forecasts = kept_ahead(history.model, history.model_hash, history.panel, name, folder, told)
+    if history.volatility is None:
+        return forecasts
+    volatility = volatilities_of(history.volatility, history.panel, name, research)
+    return replace(forecasts or Forecasts(None), volatility=volatility)
+
+
+def volatilities_of(volatility: Volatility, panel: Panel, name: str, research: Path) -> HourlyForecasts:
+    """The volatilities for a whole panel, whose hash is `name`, made once and kept."""
+    model, before = volatility.model, volatility.before
+    return volatility_kept_ahead(model, volatility.model_hash, panel, before, name, research / "forecasts")

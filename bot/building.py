@@ -5,20 +5,28 @@ from bot.core.engine import Setup
 from bot.core.strategy import Strategy
 from models.intersection import Intersection
 from models.model import Model
-from strategies import build
+from strategies import build, involved
 from strategies.telling import Telling
+from strategies.volatility_target import VolatilityTarget
 
 
 def strategy_of(settings: Settings) -> Strategy:
     """The chosen strategy with its own settings, told what a round trip costs."""
-    name = settings.strategy.name
-    return build(name, settings.strategies.get(name, {}), settings.account.round_trip)
+    return build(settings.strategy.name, settings.strategies, settings.account.round_trip)
+
+
+def volatility_wanted(settings: Settings) -> bool:
+    """Whether decisions depend on forecast volatilities: the strategy's, or the ceiling on entries."""
+    return strategy_of(settings).wants_volatility or settings.risk.forecast_volatility_max > 0
 
 
 def remarks_on(settings: Settings, model: Model) -> tuple[str, ...]:
     """What is to be said once of a model before it is traded on: coins left out, and a gate that nothing passes."""
     left_out = model.remarks if isinstance(model, Intersection) else ()
-    name, strategy = settings.strategy.name, strategy_of(settings)
+    strategy = strategy_of(settings)
+    if isinstance(strategy, VolatilityTarget):
+        strategy = strategy.inner
+    *_, name = involved(settings.strategy.name, settings.strategies)
     if not isinstance(strategy, Telling):
         return left_out
     why = strategy.hopeless(model.infer().gain)

@@ -224,6 +224,15 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
 
+    @model_validator(mode="after")
+    def _ceiling_has_forecasts(self) -> Self:
+        if self.risk.forecast_volatility_max and not self.forecaster.volatility:
+            raise ValueError(
+                "risk.forecast_volatility_max: forecaster.volatility names nothing that forecasts it: name a model,"
+                " or set the ceiling to 0"
+            )
+        return self
+
     @field_validator("strategies")
     @classmethod
     def _of_their_strategies(cls, sections: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The daemon: puts the parts together, runs them until told to stop, and leaves nothing behind.
 
 Start is recovery: the journal's last state, the exchange's rules and time, the feed (already collecting), the
-history of the window, then events. A task that dies ends the process: starting again is the same path. A stop
+history of the window, past hours for the volatility model if they come soon, then events. A task that dies ends the process: starting again is the same path. A stop
 makes no new intent, cancels resting entries and closes the journal behind what was handled.
 """
 
@@ -23,6 +23,7 @@ from bot.building import remarks_on
 from bot.config import Settings
 from bot.core.commands import Confirm, Fetch, Note
 from bot.core.events import AnyEvent, CandleClosed, CandleRefused, History, Operator, Reconciled, Stopping
+from bot.core.hours import HOUR_MS
 from bot.core.market import Candle, Instrument, LastPrice, Quote
 from bot.core.snapshot import Snapshot
 from bot.edge.broker import PaperBroker
@@ -37,6 +38,7 @@ from bot.edge.rest import Rest
 from bot.edge.storage import PART, Storage
 from bot.edge.store import Store
 from bot.edge.trouble import JournalFull, JournalLocked, JournalTrouble
+from bot.edge.volatility_work import VolatilityWork
 from bot.exchanges.binance import Codec
 from bot.fates import Fates
 from bot.gauges import Gauges
@@ -47,6 +49,8 @@ from models.model import Model
 SETTLE_S = 3.0  # of the 8 s that a stop may take (fault P1)
 NOTES_KEPT, SLICES_KEPT, CURVE_KEPT = 20, 12, 1_440
 MEASURE_S = 5.0
+WARM_WITHIN_S = 20.0  # what past hours may delay the start; later ones are waited for while trading
+HOURS_SEEN = 2  # what the window holds at least of them, so that slices tell the running hour whole
 
 
 class Outcome(Struct, frozen=True):
@@ -72,9 +76,10 @@ class Stopped(Exception):
 
 
 class Daemon:
-    """One run of the bot. `model` is None for a strategy that wants no forecasts.
+    """One run of the bot. `model` is None for a strategy that wants no forecasts of returns.
 
-    `seed` is of the reconnects' jitter: bots that lost the same exchange must not all come back at once.
+    `seed` is of the reconnects' jitter: bots that lost the same exchange must not all come back at once. `volatility`
+    forecasts it for the same coins, if anything does; `remarks` are said of the models before trading.
     """
 
     def __init__(
@@ -85,6 +90,8 @@ class Daemon:
         clock: Clock,
         log: FilteringBoundLogger,
         seed: int,
+        volatility: VolatilityWork | None = None,
+        remarks: tuple[str, ...] = (),
     ) -> None:
         self.settings = settings
         self.symbols = symbols
@@ -98,8 +105,10 @@ class Daemon:
         self.equity_curve: deque[tuple[int, float]] = deque(maxlen=CURVE_KEPT)
         self._log = log
         self._model = model
-        self._model_rows = model.warmup if model else 0
-        self.remarks = remarks_on(settings, model) if model else ()
+        self._volatility = volatility
+        hours = HOURS_SEEN * HOUR_MS // settings.market.interval_ms if volatility else 0
+        self._model_rows = max(model.warmup if model else 0, hours)
+        self.remarks = (*(remarks_on(settings, model) if model else ()), *remarks)
         self._rng = random.Random(seed)
         self._stop = asyncio.Event()
         self._tasks: asyncio.TaskGroup
@@ -111,6 +120,8 @@ class Daemon:
         self._gauges = Gauges(self.metrics)
         if model:
             self.metrics.model(settings.forecaster.model, model.architecture)
+        if volatility:
+            self.metrics.volatility_model(settings.forecaster.volatility, volatility.standing.architecture)
         self.fates = Fates(self.engine)
         self.journal: Journal
         self.broker: PaperBroker
@@ -175,6 +186,9 @@ class Daemon:
         self._tasks.create_task(self.feed.run(), name="feed")
         await self.pump.take(Reconciled(snapshot))
         await self.pump.take(History(await self._asking.first_history()))
+        if self._volatility:
+            warming = self._tasks.create_task(self._warm(), name="warm")
+            await asyncio.wait((warming,), timeout=WARM_WITHIN_S / self.clock.speed)
         self.pump.observe()  # a long history takes the model a while: not on the first slice's time
         self._pumping = self._tasks.create_task(self.pump.run(), name="pump")
         self._tasks.create_task(self._asking.keep_time(), name="clock")
@@ -192,14 +206,21 @@ class Daemon:
 
     def _wire(self, snapshot: Snapshot, instruments: tuple[Instrument, ...]) -> None:
         settings, clock = self.settings, self.clock
-        if self._model:
-            self.forecaster = Forecaster(self._model, settings.forecaster, clock, self._deliver)
+        if self._model or self._volatility:
+            self.forecaster = Forecaster(self._model, settings.forecaster, clock, self._deliver, self._volatility)
         self.broker = PaperBroker(settings.account, instruments, snapshot, clock, self._deliver)
         every = settings.storage.checkpoint_slices
         self.pump = Pump(self.engine, self.journal, self.broker, self.forecaster, clock, self.metrics, self, every)
         left_open = next((cause.fault for cause in snapshot.risk.causes if cause.code == PART), "")
         self.storage = Storage(self.journal, self.faults, self._deliver, left_open)
         self.feed = Feed(self._codec, settings.feed, settings.exchange, clock, self, self.faults, self._rng)
+
+    async def _warm(self) -> None:
+        """Has the volatility model begin from past hours: at the start, and where more was missed than is remembered."""
+        assert self.forecaster is not None and self._volatility is not None
+        begun = await asyncio.to_thread(self._volatility.begin, await self._asking.hours())
+        self.pump.observe()
+        self.forecaster.warm(begun, self.engine.window.panel())
 
     def _deliver(self, event: AnyEvent) -> None:
         self.pump.post(event)
@@ -292,7 +313,13 @@ class Daemon:
     def hole(self, start_ms: int) -> None:
         """The stream was away since `start_ms`: what the paper exchange knew is old, what was missed is asked for."""
         self.broker.disconnected()
-        self._tasks.create_task(self._asking.hole(start_ms), name="hole")
+        self._tasks.create_task(self._fill(start_ms), name="hole")
+
+    async def _fill(self, start_ms: int) -> None:
+        await self._asking.hole(start_ms)
+        if self._volatility and start_ms < self.engine.window.oldest_ms:
+            await self.pump.drain()
+            await self._warm()
 
     # -- people
 
@@ -302,7 +329,7 @@ class Daemon:
             self._gauges.read_queues(self.pump.depth, self.journal, self.faults)
             self._gauges.read_market_data(self.feed, self.rest)
             if self.forecaster:
-                self._gauges.read_forecaster(self.forecaster)
+                self._gauges.read_forecaster(self.forecaster, self.faults)
             await asyncio.sleep(MEASURE_S)
 
     def _alert(self, alert: Alert) -> None:

@@ -28,7 +28,7 @@ from bot.edge.clock import Clock
 from bot.edge.logs import configure
 from bot.edge.web import PortTaken
 from bot.patience import patient
-from bot.run import serve
+from bot.run import choose_volatility, serve
 from bot.simulator.faults import parse_fault
 from bot.simulator.market import Market
 from bot.simulator.serve import exchange_of, market_of
@@ -152,7 +152,12 @@ def _of_model(panel: Panel, model: Model) -> Panel:
 async def play(
     played: Played, faults: tuple[str, ...], beside: Beside, logs: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The exchange and the daemon on one clock until something stops the daemon; its outcome."""
+    """The exchange and the daemon on one clock until something stops the daemon; its outcome.
+
+    What forecasts volatility is warmed up by what the exchange has of the hours before, as anywhere.
+    """
+    symbols = played.panel.symbols
+    volatility, remarks = choose_volatility(played.settings, symbols)
     start_ms = int(played.panel.open_ms[played.first])
     schedule = [parse_fault(text, start_ms) for text in faults]
     exchange = SimulatedExchange(played.market, Clock(played.speed, start_ms), schedule)
@@ -163,7 +168,7 @@ async def play(
     settings = settings.model_copy(update={"exchange": settings.exchange.model_copy(update=local)})
     lines = configure(settings.logs.model_copy(update=logs or {}), clock.now_ms, sys.stderr)
     log: FilteringBoundLogger = structlog.get_logger()
-    daemon = Daemon(settings, played.panel.symbols, played.model, clock, log, secrets.randbits(64))
+    daemon = Daemon(settings, symbols, played.model, clock, log, secrets.randbits(64), volatility, remarks)
     try:
         return await serve(daemon, log, lambda: beside(daemon))
     finally:

@@ -8,6 +8,7 @@ from bot.edge.forecaster import Forecaster
 from bot.edge.journal import Journal
 from bot.edge.metrics import FORECASTS, Metrics
 from bot.edge.rest import Rest
+from bot.edge.volatility_work import Standing
 from bot.fates import Fates
 
 BAD = "bad: "
@@ -39,12 +40,25 @@ class Gauges:
         for reason, total in rest.refused.items():
             self._metrics.refused_candles(reason, self._grown(f"refused {reason}", total))
 
-    def read_forecaster(self, forecaster: Forecaster) -> None:
+    def read_forecaster(self, forecaster: Forecaster, faults: Faults) -> None:
         for outcome in FORECASTS:
             self._metrics.forecasts(outcome, self._grown(outcome, getattr(forecaster, outcome)))
         spent = forecaster.spent
         if spent:
             self._metrics.inference_recently(spent.p50, spent.p99)
+        if forecaster.volatility:
+            self._read_volatility(forecaster.volatility, faults)
+
+    def _read_volatility(self, standing: Standing, faults: Faults) -> None:
+        """What is forecast of the running hour; an hour's forecast that has failed is a fault of its own (C6)."""
+        if standing.open_ms:
+            self._metrics.volatility(standing.symbols, standing.forecast, standing.realised)
+            self._metrics.volatility_score(standing.score.qlike, standing.score.simple, standing.score.coverage)
+        names = ("hours", "failed", "fallbacks", "clamped")
+        grown = {name: self._grown(f"volatility {name}", getattr(standing, name)) for name in names}
+        self._metrics.volatility_hours(**grown)
+        if grown["failed"]:
+            faults.count("C6", f"no forecast of an hour's volatility: {standing.trouble}")
 
     def count_fates(self, fates: Fates) -> None:
         """What came of the strongest divergences of a slice that was just decided."""

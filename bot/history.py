@@ -5,6 +5,7 @@ Coins     the model's; else those named on the command line; else those of marke
           warm-up: that they would come was not known at the first decision.
 Warm-up   the rows before the first decision come from before the range where the candles reach that far; where they do not,
           the first decision is later than asked for, and a remark says so.
+Volatility  where decisions depend on forecasts of it, its model is part of the history, and its warm-up of the rows before.
 Remarks   what is played otherwise than it may have been meant: a sentence each, on stderr and in the results.
 """
 
@@ -13,11 +14,14 @@ from pathlib import Path
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from rich.console import Console
 
+from backtest.forecasts import history_hash
 from backtest.run import rows_needed
 from bot.building import remarks_on, strategy_of
 from bot.config import BadConfiguration, Settings
+from bot.core.hours import HOUR_MS
 from bot.core.market import Panel
 from bot.edge.candle_sources import EVER, source_of, timeframe_of
 from bot.edge.candles import check_holes, covered, lifeless, load_panel, utc
@@ -25,6 +29,7 @@ from bot.edge.columns import CoinsMissing
 from bot.edge.forecaster import check_universe
 from bot.edge.manifest import Range
 from bot.timerange import TimeRange
+from bot.warming import Volatility, volatility_of
 from models.checkpoint import digest, load
 from models.intersection import Intersection
 from models.model import BadModel, Model
@@ -37,7 +42,8 @@ SHARED = "--intersect takes the coins that both the model and the candles have"
 class Asked(Struct, frozen=True):
     """What a verb of research is asked to replay. `symbols` are those of the command line, () for none.
 
-    `intersect`: a model for another universe is played on the coins that it shares with the candles.
+    `intersect`: a model for another universe is played on the coins that it shares with the candles. `hours` is a folder
+    that warms a volatility model up where the candles do not reach back far enough.
     """
 
     settings: Settings
@@ -47,6 +53,7 @@ class Asked(Struct, frozen=True):
     symbols: tuple[str, ...] = ()
     hole_max_minutes: float = 1_440.0
     intersect: bool = False
+    hours: Path | None = None
 
     @property
     def exchange(self) -> str | None:
@@ -56,14 +63,23 @@ class Asked(Struct, frozen=True):
 
 
 class History(Struct, frozen=True, eq=False):
-    """What is replayed: the rows from `first` on; those before warm up. `model_hash` is "" without a model."""
+    """What is replayed: the rows from `first` on; those before warm up. `model_hash` is "" without a model.
+
+    `volatility` is None where nothing decides on it.
+    """
 
     settings: Settings
     panel: Panel
     first: int
     model: Model | None
     model_hash: str
+    volatility: Volatility | None
     remarks: tuple[str, ...]
+
+    @property
+    def tried(self) -> dict[str, object]:
+        """The models, by their hashes, for the list of trials."""
+        return tried_models(self.model_hash, self.volatility)
 
 
 def history_of(asked: Asked) -> History:
@@ -87,10 +103,19 @@ def history_of(asked: Asked) -> History:
     if model:
         _check_interval(asked, model, interval_ms)
     whole = source.extent(*EVER) or (0, 0)
-    needed = rows_needed(settings, model.warmup if model else 0)
-    start_ms = _start(asked.span, model, whole, interval_ms, needed)
+    volatility, said = volatility_of(settings, source.symbols, interval_ms, whole[0], asked.hours)
+    remarks += said
+    reach = needed = rows_needed(settings, model.warmup if model else 0)
+    if volatility:
+        reach = max(needed, volatility.rows(interval_ms))
+        needed = max(needed, volatility.rows_lacking(interval_ms))
+    start_ms = _start(asked.span, fitted_on(model, volatility, interval_ms), whole, interval_ms, needed)
     inside = asked.span.start_ms is None or whole[0] <= start_ms < whole[1]
-    load_from_ms = max(start_ms - needed * interval_ms, whole[0]) if inside else start_ms
+    load_from_ms = max(start_ms - reach * interval_ms, whole[0]) if inside else start_ms
+    if volatility:
+        load_from_ms = max(load_from_ms - load_from_ms % HOUR_MS, whole[0])  # an hour that begins before is none
+        if load_from_ms > whole[0]:
+            volatility = replace(volatility, before=None)
     panel = load_panel(asked.candles, symbols, load_from_ms, asked.span.stop_ms, exchange=asked.exchange)
     first = max(int(np.searchsorted(panel.open_ms, start_ms)), needed)
     _check_length(asked.span, len(panel) - first, needed)
@@ -104,7 +129,18 @@ def history_of(asked: Asked) -> History:
     remarks += lifeless(panel)
     say_remarks(remarks)
     name = digest(asked.model) if model and asked.model else ""
-    return History(as_played(settings, panel.symbols, interval_ms), panel, first, model, name, remarks)
+    played = as_played(settings, panel.symbols, interval_ms)
+    return History(played, panel, first, model, name, volatility and volatility.of(panel.symbols), remarks)
+
+
+def tried_models(model_hash: str, volatility: Volatility | None) -> dict[str, object]:
+    """What makes a trial another one beside its settings: the models, and the hours that warmed one up."""
+    tried: dict[str, object] = {"model": model_hash}
+    if volatility is not None:
+        tried["volatility"] = volatility.model_hash
+        if volatility.before is not None:
+            tried["hours"] = history_hash(volatility.before)
+    return tried
 
 
 def universe_of(asked: Asked, model: Model | None) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
@@ -210,19 +246,36 @@ def _check_interval(asked: Asked, model: Model, interval_ms: int) -> None:
         raise BadConfiguration([f"--model {asked.model}: made for candles of {text}: give the right ones"])
 
 
-def _start(span: TimeRange, model: Model | None, whole: Range, interval_ms: int, needed: int) -> int:
-    """The first slice to be decided. Candles the model was fitted on prove nothing, so none of them is."""
-    fitted_ms = model.fitted_ms if model else -1
+class FittedOn(Struct, frozen=True):
+    """What a replay's models know: candles up to the one opened at `until_ms`, as `said`; `todo` gives other models."""
+
+    until_ms: int
+    said: str
+    todo: str
+
+
+def fitted_on(model: Model | None, volatility: Volatility | None, interval_ms: int) -> FittedOn:
+    """Of the two models what the one knows that was fitted on the later candles."""
+    ours = model.fitted_ms if model else -1
+    theirs = volatility.known_ms(interval_ms) if volatility else -1
+    if theirs > ours:
+        todo = "fit one on earlier hours (`lacuna train volatility --timerange`) and name it with forecaster.volatility"
+        return FittedOn(theirs, f"the volatility model was fitted on candles up to {utc(theirs)}", todo)
+    return FittedOn(ours, f"the model was fitted on candles up to {utc(ours)}", "fit it on earlier ones")
+
+
+def _start(span: TimeRange, fitted_on: FittedOn, whole: Range, interval_ms: int, needed: int) -> int:
+    """The first slice to be decided. Candles a model was fitted on prove nothing, so none of them is."""
+    fitted_ms, fitted = fitted_on.until_ms, fitted_on.said
     stop_ms = whole[1] if span.stop_ms is None else min(span.stop_ms, whole[1])
-    fitted = f"the model was fitted on candles up to {utc(fitted_ms)}"
     if stop_ms and stop_ms - interval_ms <= fitted_ms:
         ends = f"the candles end at {utc(stop_ms)}" if stop_ms == whole[1] else f"the range ends at {utc(stop_ms)}"
-        text = f"{fitted} and {ends}, so that it knows all of them: give later candles, or fit it on earlier ones"
+        text = f"{fitted} and {ends}, so that it knows all of them: give later candles, or {fitted_on.todo}"
         raise BadConfiguration([f"{span.option}: {text}"])
     if span.start_ms is None:
         return max(whole[0] + needed * interval_ms, fitted_ms + 1)
     if span.start_ms <= fitted_ms:
-        text = f"{fitted}: what it earned on those says nothing; start later, or fit it on earlier candles"
+        text = f"{fitted}: what it earned on those says nothing; start later, or {fitted_on.todo}"
         raise BadConfiguration([f"{span.option}: {text}"])
     return span.start_ms
 

@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
-from backtest.forecasts import infer_ahead
+from backtest.forecasts import Forecasts, infer_ahead, volatility_ahead
 from backtest.simulate import Delays, Replay, Venue
-from bot.building import setup_of, strategy_of
+from bot.building import setup_of, strategy_of, volatility_wanted
 from bot.config import Settings
 from bot.core.commands import Submit
 from bot.core.engine import Engine
-from bot.core.events import Filled, Forecasted, History, Reconciled
+from bot.core.events import Filled, Forecast, Forecasted, History, Reconciled
 from bot.core.market import Floats, Panel
 from bot.core.recording import Recorded
 from bot.core.snapshot import Snapshot
@@ -33,7 +34,9 @@ from bot.edge.broker import fill_model
 from bot.edge.store import Row, Store
 from bot.patience import patient
 from bot.simulator.market import Market
+from models.hourly import HourlyForecasts
 from models.model import Model
+from models.volatility_model import VolatilityModel
 
 STANDS = (0.9, 0.93, 0.96, 0.99)  # a candle leaves its open when most of it is over
 LAST_SLICES = 2  # their orders have not met the next open when the play ends
@@ -61,8 +64,18 @@ class Done(Struct, frozen=True, eq=False):
     fills: dict[int, list[str]]
 
 
-def compare(settings: Settings, panel: Panel, first: int, model: Model | None, speed: float) -> Compared:
-    """Plays the panel's rows from `first` on in both worlds. Takes (rows x interval / speed) of wall time."""
+def compare(
+    settings: Settings,
+    panel: Panel,
+    first: int,
+    model: Model | None,
+    speed: float,
+    volatility: VolatilityModel | None = None,
+) -> Compared:
+    """Plays the panel's rows from `first` on in both worlds. Takes (rows x interval / speed) of wall time.
+
+    `volatility` has seen nothing; the daemon loads its own, of the same name in the settings.
+    """
     fresh = copy.deepcopy(model)  # the daemon's own observes as it goes
     with tempfile.TemporaryDirectory(prefix="lacuna-parity-") as folder:
         settings = _suited(settings, panel, speed, folder)
@@ -77,7 +90,8 @@ def compare(settings: Settings, panel: Panel, first: int, model: Model | None, s
     began_ms, last_ms = min(paper.targets), max(paper.targets)
     start, began, last = np.searchsorted(panel.open_ms, (history.open_ms[0], began_ms, last_ms)).tolist()
     played = panel.rows(start, min(last + 1 + LAST_SLICES, len(panel)))
-    replayed = _of_replay(settings, played, began - start, fresh, snapshot)
+    hours = None if volatility is None else volatility_ahead(volatility, panel)
+    replayed = _of_replay(settings, played, began - start, fresh, snapshot, hours)
     return differences(paper, replayed, began_ms, last_ms - LAST_SLICES * panel.interval_ms)
 
 
@@ -139,10 +153,11 @@ def _of_journal(settings: Settings, rows: Sequence[Row], symbols: tuple[str, ...
     forecasts: dict[int, Floats] = {}
     orders: dict[str, int] = {}
     done = Done(forecasts, strategy.targets_at, {}, {})
+    wanted = volatility_wanted(settings)
     for row in rows:
         event = row.event
         if isinstance(event, Forecasted):
-            forecasts[event.forecast.open_ms] = event.forecast.returns
+            forecasts[event.forecast.open_ms] = _told(event.forecast, wanted)
         if isinstance(event, Filled):
             done.fills.setdefault(orders[event.client_id], []).append(_fill(event))
         for command in engine.handle(event, row.now_ms):
@@ -152,26 +167,51 @@ def _of_journal(settings: Settings, rows: Sequence[Row], symbols: tuple[str, ...
     return done
 
 
-def _of_replay(settings: Settings, panel: Panel, first: int, model: Model | None, snapshot: Snapshot) -> Done:
+def _of_replay(
+    settings: Settings,
+    panel: Panel,
+    first: int,
+    model: Model | None,
+    snapshot: Snapshot,
+    hours: HourlyForecasts | None,
+) -> Done:
     """What the backtester does on the same candles, with the rules the exchange told."""
     strategy = Recorded(strategy_of(settings))
     account = settings.account
     venue = Venue(snapshot.instruments, fill_model(account), Delays(latency_ms=account.latency_ms))
     forecasts = infer_ahead(model, panel) if model is not None and strategy.wants_forecast else None
+    if hours is not None:
+        forecasts = replace(forecasts or Forecasts(None), volatility=hours)
     setup = setup_of(settings, panel.symbols, 2)
     replay = Replay(panel, first, setup, strategy, venue, snapshot.cash_start, forecasts)
     replay.run()
-    told = {}
-    if forecasts is not None:
-        told = {int(at_ms): returns for at_ms, returns in zip(panel.open_ms, forecasts.returns, strict=True)}
-        told = {at_ms: returns for at_ms, returns in told.items() if not np.isnan(returns).all()}
-    done = Done(told, strategy.targets_at, {}, {})
+    done = Done(_ahead(forecasts, panel), strategy.targets_at, {}, {})
     made = replay.orders | replay.engine.orders.live
     for order in made.values():
         done.orders.setdefault(order.open_ms, []).append(_order(order))
     for fill in replay.fills:
         done.fills.setdefault(made[fill.client_id].open_ms, []).append(_fill(fill))
     return done
+
+
+def _ahead(forecasts: Forecasts | None, panel: Panel) -> dict[int, Floats]:
+    """What the replay was told, slice by slice, as `_told` has it; a forecast that failed is none."""
+    if forecasts is None:
+        return {}
+    found = {}
+    for row, open_ms in enumerate(panel.open_ms.tolist()):
+        returns = np.full(len(panel.symbols), np.nan) if forecasts.returns is None else forecasts.returns[row]
+        if forecasts.returns is None or not np.isnan(returns).all():
+            forecast = Forecast(open_ms, returns, forecasts.volatility_at(open_ms + panel.interval_ms))
+            found[open_ms] = _told(forecast, forecast.volatility is not None)
+    return found
+
+
+def _told(forecast: Forecast, volatility_wanted: bool) -> Floats:
+    """What counts of a forecast: the returns, and the volatilities where anything decides on them."""
+    if not volatility_wanted or forecast.volatility is None:
+        return forecast.returns
+    return np.concatenate((forecast.returns, forecast.volatility))
 
 
 def _order(order: Any) -> str:

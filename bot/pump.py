@@ -165,6 +165,7 @@ class Pump:
         self._count(event)
         took = self._clock.monotonic() - began
         if closed:
+            self._observe_unasked()
             self._slices_closed(newest_ms, now_ms, took)
             self._hands.slice_closed()
         if engine.decided_ms != decided_ms and not isinstance(event, Reconciled):
@@ -235,6 +236,12 @@ class Pump:
         if self._forecaster is not None:
             self._forecaster.observe(self.engine.window.panel(self._observed_ms))
             self._observed_ms = self.engine.window.newest_ms
+
+    def _observe_unasked(self) -> None:
+        """What was decided without a question is observed too; what is all absent waits, a hole may be filled yet."""
+        window = self.engine.window
+        if self.engine.decided_ms == window.newest_ms != self._observed_ms and np.isfinite(window.close[-1]).any():
+            self.observe()
 
     def _infer(self, open_ms: int) -> None:
         assert self._forecaster is not None, "a strategy that wants forecasts was started without a model"

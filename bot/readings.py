@@ -1,11 +1,16 @@
 """What the status page, the terminal and /readyz say of a running daemon, read from its parts."""
 
+import math
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
+
+from bot.core.hours import HOUR_MS
 from bot.core.market import Side
 from bot.daemon import Daemon
 from bot.edge.forecaster import Forecaster
+from bot.edge.volatility_work import Standing
 from bot.fates import Fate
 
 ORDERS_SHOWN = 12
@@ -55,7 +60,8 @@ def status_of(daemon: Daemon) -> dict[str, Any]:
         ],
         "fault_counts": daemon.faults.counts,
         "notes": list(daemon.recent_notes)[::-1],
-        "forecasts": _forecasts(daemon.forecaster) if daemon.forecaster else None,
+        "forecasts": _forecasts(daemon),
+        "volatility": _volatility(daemon.forecaster, settings.forecaster.volatility),
         "decision_ms": daemon.pump.decision_seconds * 1000,
         "journal": {"rows": daemon.journal.rows, "waiting": daemon.journal.depth},
     }
@@ -131,8 +137,11 @@ def _orders(daemon: Daemon) -> list[dict[str, Any]]:
     ]
 
 
-def _forecasts(forecaster: Forecaster) -> dict[str, Any]:
-    """Questions to the model by what came of them, and the milliseconds that inferences take."""
+def _forecasts(daemon: Daemon) -> dict[str, Any] | None:
+    """Questions by what came of them, and the milliseconds that inferences take; None where nothing is asked."""
+    forecaster = daemon.forecaster
+    if forecaster is None or not (daemon.architecture or forecaster.asked):
+        return None
     spent = forecaster.spent
     taken = {name: getattr(spent, name) * 1000 if spent else None for name in ("last", "p50", "p99")}
     return {
@@ -145,6 +154,47 @@ def _forecasts(forecaster: Forecaster) -> dict[str, Any]:
         "p50_ms": taken["p50"],
         "p99_ms": taken["p99"],
     }
+
+
+def _volatility(forecaster: Forecaster | None, model: str) -> dict[str, Any] | None:
+    """What is forecast of the running hour, the wildest coin first, and how such forecasts did; None without a model."""
+    standing = forecaster.volatility if forecaster else None
+    if standing is None:
+        return None
+    score = standing.score
+    return {
+        "model": model,
+        "architecture": standing.architecture,
+        "of_ms": standing.open_ms + HOUR_MS if standing.open_ms else None,
+        "warm": standing.warm,
+        "hours": standing.hours,
+        "failed": standing.failed,
+        "fallbacks": standing.fallbacks,
+        "clamped": standing.clamped,
+        "scored": score.hours,
+        "qlike": _known(score.qlike),
+        "qlike_har": _known(score.simple),
+        "coverage": _known(score.coverage),
+        "coins": _coins(standing),
+    }
+
+
+def _coins(standing: Standing) -> list[dict[str, Any]]:
+    order = np.argsort(-standing.forecast, kind="stable")  # those without a forecast come last, and are left out
+    return [
+        {
+            "symbol": standing.symbols[at],
+            "forecast": float(standing.forecast[at]),
+            "realised": _known(float(standing.realised[at])),
+            "fallback": bool(standing.fallback[at]),
+        }
+        for at in order.tolist()
+        if math.isfinite(standing.forecast[at])
+    ]
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _divergences(daemon: Daemon) -> list[dict[str, Any]]:

@@ -50,6 +50,13 @@ MODEL = (
     click.option("--model", type=click.Path(path_type=Path), help="A model folder, where the strategy needs one."),
     click.option("--intersect", is_flag=True, help="A model for other coins: play those that both have, at least 3."),
 )
+HOURS = (
+    click.option(
+        "--hours",
+        type=click.Path(path_type=Path),
+        help="Candles of 1h or less from before those, to warm a volatility model up where they do not reach back.",
+    ),
+)
 report = click.option("--report", type=click.Path(path_type=Path), help=BESIDE)
 research = click.option(
     "--research",
@@ -74,6 +81,7 @@ def asks(verb: Callable[..., None]) -> Callable[..., None]:
         hole_max: float,
         model: Path | None = None,
         intersect: bool = False,
+        hours: Path | None = None,
         capital: float | None = None,
         fee: str | None = None,
         **own: Any,
@@ -84,7 +92,7 @@ def asks(verb: Callable[..., None]) -> Callable[..., None]:
         settings = _chosen(path, sets, strategy, capital, fee)
         set_here = any(text.partition("=")[0] == UNIVERSE for text in sets)  # as good as --symbols: it must be there
         named = _pairs(symbols) or (settings.market.symbols if set_here else ())
-        verb(Asked(settings, candles, model, parse(timerange), named, hole_max, intersect), **own)
+        verb(Asked(settings, candles, model, parse(timerange), named, hole_max, intersect, hours), **own)
 
     return _with(asking, ASKED)
 
@@ -97,6 +105,11 @@ def on_account(verb: Callable[..., None]) -> Callable[..., None]:
 def on_model(verb: Callable[..., None]) -> Callable[..., None]:
     """Gives a verb that `asks` the options of the model it replays with."""
     return _with(verb, MODEL)
+
+
+def on_hours(verb: Callable[..., None]) -> Callable[..., None]:
+    """Gives a verb that `asks` the option of the hours that warm up what it replays with."""
+    return _with(verb, HOURS)
 
 
 def _with(verb: Callable[..., None], options: tuple[Callable[..., Any], ...]) -> Callable[..., None]:
@@ -140,6 +153,7 @@ def _pairs(text: str) -> tuple[str, ...]:
 @asks
 @on_account
 @on_model
+@on_hours
 @report
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of bootstrap and random entries.")
 @research
@@ -158,6 +172,7 @@ def backtest(asked: "Asked", report: Path | None, seed: int, research: Path, as_
 @click.command(cls=Verb)
 @asks
 @on_model
+@on_hours
 @click.option("--cuts", type=click.IntRange(2, 1_000), default=10, show_default=True, help="Slices to cut at.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the other futures.")
 @as_json
@@ -193,6 +208,7 @@ def parity(asked: "Asked", speed: float, as_json: bool) -> None:
 @click.command("walk-forward", cls=Verb)
 @asks
 @on_account
+@on_hours
 @click.option(
     "--train",
     type=click.Choice(("gaussian", "ridge", "market")),
@@ -230,6 +246,7 @@ def walk_forward(
 @asks
 @on_account
 @on_model
+@on_hours
 @click.option(
     "--param",
     "parameters",

@@ -18,20 +18,24 @@ import structlog
 from msgspec import to_builtins
 from structlog.typing import FilteringBoundLogger
 
+from bot.building import volatility_wanted
 from bot.config import BadConfiguration, Settings
 from bot.daemon import Daemon
 from bot.edge import demo_folder
 from bot.edge.clock import Clock
 from bot.edge.forecaster import check_universe
 from bot.edge.logs import configure
+from bot.edge.volatility_work import VolatilityWork
 from bot.edge.web import OFF, PortTaken, Web, WebDied
 from bot.pump import SWITCH_S
 from bot.readings import ready_of, status_of
 from bot.session import wants_forecast
+from bot.volatility import volatility_model
 from models.baselines import Market
 from models.checkpoint import BadModel, load
 from models.intersection import SHARED_MIN, Intersection
 from models.model import Model
+from models.shipped_volatility import shipped_simple
 
 BUILT_IN, PRETRAINED = "market", "pretrained"
 OTHERS = "set market.symbols = [] to take the model's own, or forecaster.intersect = true to trade those that both have"
@@ -45,10 +49,12 @@ def run_daemon(settings: Settings) -> dict[str, Any]:
     demo_folder.refuse(Path(settings.storage.folder))
     clock = Clock(settings.exchange.speed)
     symbols, model = choose_model(settings)
+    volatility, remarks = choose_volatility(settings, symbols)
     lines = configure(settings.logs, clock.now_ms, sys.stderr)
     try:
         log: FilteringBoundLogger = structlog.get_logger()
-        return asyncio.run(serve(Daemon(settings, symbols, model, clock, log, secrets.randbits(64)), log))
+        daemon = Daemon(settings, symbols, model, clock, log, secrets.randbits(64), volatility, remarks)
+        return asyncio.run(serve(daemon, log))
     finally:
         lines.close()
 
@@ -107,6 +113,29 @@ def _pretrained(wanted: tuple[str, ...], interval_ms: int) -> Model:
         raise BadConfiguration([f"forecaster.model: {text}"]) from why
     except BadModel as why:
         raise BadConfiguration([f"forecaster.model: {PRETRAINED}: {why}"]) from why
+
+
+def choose_volatility(settings: Settings, symbols: tuple[str, ...]) -> tuple[VolatilityWork | None, tuple[str, ...]]:
+    """What forecasts the coins' volatility, and what is to be said of that.
+
+    BadConfiguration where decisions depend on it and it cannot be had; else people do without, and are told.
+    """
+    try:
+        model = volatility_model(settings, symbols)
+        if model is None and volatility_wanted(settings):
+            raise BadConfiguration(
+                ["forecaster.volatility: is empty, and decisions depend on it: pretrained comes along"]
+            )
+        if model is None:
+            return None, ()
+        return VolatilityWork(model, shipped_simple(symbols), settings.market.interval_ms), ()
+    except BadConfiguration as trouble:
+        why = str(trouble)
+    except BadModel as trouble:
+        why = f'forecaster.volatility: {trouble}: set it to "", or take a timeframe that makes hours'
+    if volatility_wanted(settings):
+        raise BadConfiguration([why])
+    return None, (f"no volatility is forecast: {why}",)
 
 
 async def serve(

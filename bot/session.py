@@ -25,6 +25,7 @@ from bot.core.snapshot import Snapshot
 from bot.edge.encoding import encode_commands
 from bot.edge.store import Recorded, Row, Store
 from strategies import SETTINGS as STRATEGY_SETTINGS
+from strategies import involved
 
 
 class Diverged(Exception):
@@ -53,10 +54,13 @@ def wants_forecast(settings: Settings) -> bool:
 
 def recorded_as(settings: Settings, rows: int) -> dict[str, Any]:
     """What a session's row keeps, so that its engine can be built again, whatever the defaults are then."""
-    name = settings.strategy.name
-    own = STRATEGY_SETTINGS[name](**settings.strategies.get(name, {})).model_dump(mode="json")
+    sections = settings.strategies
+    used = {
+        name: STRATEGY_SETTINGS[name](**sections.get(name, {})).model_dump(mode="json")
+        for name in involved(settings.strategy.name, sections)
+    }
     told = settings.model_dump(mode="json")
-    return {"rows": rows, "settings": told | {"strategies": told["strategies"] | {name: own}}}
+    return {"rows": rows, "settings": told | {"strategies": told["strategies"] | used}}
 
 
 def engine_of(recorded: dict[str, Any], symbols: tuple[str, ...]) -> Engine:

@@ -26,6 +26,7 @@ from bot.config import BadConfiguration
 from bot.edge.candles import utc
 from bot.history import Asked, History, history_of
 from bot.progress import progress_bar
+from strategies import involved
 
 ROWS_MIN = 100
 
@@ -60,7 +61,7 @@ def run_sweep(asked: Asked, wanted: Search, research: Path) -> tuple[dict[str, A
     _check_parts(history, wanted.held_out)
     name = wanted.name or settings.strategy.name
     whole = history_hash(history.panel)
-    what = _what(base, parameters, whole, history.model_hash, wanted)
+    what = _what(base, parameters, whole, history.tried, wanted)
     study = StoredStudy(research / "sweeps", name, what, parameters, wanted.workers, wanted.seed)
     try:
         forecasts = forecasts_of(history, whole, research)
@@ -72,14 +73,12 @@ def run_sweep(asked: Asked, wanted: Search, research: Path) -> tuple[dict[str, A
                 ledger.describe(one.data, one.panel.rows(one.first, len(one.panel)))
             now_ms = int(time.time() * 1000)
             with progress_bar("sweep") as progress:
-                search(
-                    study, base, searched, history.model_hash, wanted.trials, wanted.workers, ledger, now_ms, progress
-                )
+                search(study, base, searched, history.tried, wanted.trials, wanted.workers, ledger, now_ms, progress)
             tried = tried_of(study)
             best = best_of(tried, wanted.best)
             if not best:
                 raise BadConfiguration(["--param: the settings allowed none of the trials: their values contradict"])
-            bench = Bench(base, searched, held_out, history.model_hash, ledger, now_ms, wanted.seed)
+            bench = Bench(base, searched, held_out, history.tried, ledger, now_ms, wanted.seed)
             with progress_bar("held out") as progress:
                 found = bench.judge([None, *best], progress)
         finally:
@@ -97,7 +96,7 @@ class Bench(Struct, frozen=True, eq=False):
     base: dict[str, Any]
     searched: Part
     held_out: Part
-    model_hash: str
+    models: dict[str, object]
     ledger: Trials
     now_ms: int
     seed: int
@@ -108,12 +107,12 @@ class Bench(Struct, frozen=True, eq=False):
         after = []
         for at, one in enumerate(settings):
             progress(at, 2 * len(several))
-            after.append(self.held_out.play(one, self.model_hash))
+            after.append(self.held_out.play(one, self.models))
             self.ledger.add(trial_of(after[-1], self.held_out.data, self.now_ms))
         found = []
         for at, (tried, one, result) in enumerate(zip(several, settings, after, strict=True), len(several)):
             progress(at, 2 * len(several))
-            before = self._judged(self.searched.play(one, self.model_hash), self.searched)
+            before = self._judged(self.searched.play(one, self.models), self.searched)
             found.append(Judged(tried, before, self._judged(result, self.held_out)))
         return found
 
@@ -130,16 +129,18 @@ def _check_parts(history: History, held_out: float) -> None:
 
 
 def _what(
-    base: dict[str, Any], parameters: tuple[Parameter, ...], data: str, model_hash: str, wanted: Search
+    base: dict[str, Any], parameters: tuple[Parameter, ...], data: str, models: dict[str, object], wanted: Search
 ) -> dict[str, Any]:
     """What makes one study another, as JSON has it."""
-    family = base["strategy"]["name"]
-    own = {"strategies": base["strategies"].get(family, {})}
+    family, sections = base["strategy"]["name"], base["strategies"]
+    own = {"strategies": sections.get(family, {})}
+    if others := involved(family, sections)[1:]:
+        own["sized"] = {name: sections.get(name, {}) for name in others}
     what = {
         "settings": {section: base[section] for section in TRIED} | own,
         "param": list(parameters),
         "candles": data,
-        "model": model_hash,
+        **models,
         "validate": wanted.held_out,
         "seed": wanted.seed,
     }

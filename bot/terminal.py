@@ -15,6 +15,7 @@ from bot.readings import status_of
 
 EVERY_S = 0.5
 ROWS = 8
+WILDEST = 5
 
 
 async def show(daemon: Daemon, console: Console) -> None:
@@ -89,7 +90,11 @@ def _table(first: str, *others: str) -> Table:
 def _last_words(status: dict[str, Any]) -> Text:
     spent = f"decision {status['decision_ms']:.2f} ms"
     faults = "  ".join(f"{fault} x{times}" for fault, times in status["fault_counts"].items()) or "none"
-    lines = [f"{spent}   faults: {faults}   journal: {status['journal']['rows']} rows", *_model(status)]
+    lines = [
+        f"{spent}   faults: {faults}   journal: {status['journal']['rows']} rows",
+        *_model(status),
+        *_volatility(status),
+    ]
     lines += [f"{_clock(note['time_ms'])} {note['code']}: {note['text']}"[:160] for note in status["notes"][:3]]
     return Text("\n".join(lines), style="dim")
 
@@ -104,6 +109,28 @@ def _model(status: dict[str, Any]) -> Iterator[str]:
         f" p50 {_ms(asked['p50_ms'])}, p99 {_ms(asked['p99_ms'])}   {asked['answered']} answered,"
         f" {asked['skipped']} skipped, {asked['late']} late, {asked['failed']} failed"
     )
+
+
+def _volatility(status: dict[str, Any]) -> Iterator[str]:
+    """A line on the model that forecasts volatility, where there is one: the wildest coins, and how it did of late."""
+    told = status["volatility"]
+    if told is None:
+        return
+    name = f"volatility {told['model']} ({told['architecture']})"
+    if not told["coins"]:
+        yield f"{name}   {'nothing is known yet' if told['warm'] else 'waits for past hours'}, {told['failed']} failed"
+        return
+    wildest = "  ".join(f"{row['symbol']} {row['forecast']:.2%}" for row in told["coins"][:WILDEST])
+    parts = [f"{name}   from {_clock(told['of_ms'])[6:11]}: {wildest}", *_score(told)]
+    yield "   ".join([*parts, f"{told['failed']} failed"])
+
+
+def _score(told: dict[str, Any]) -> Iterator[str]:
+    if told["scored"]:
+        yield (
+            f"QLIKE {told['qlike']:.3f}, har {told['qlike_har']:.3f} over {told['scored']} h,"
+            f" {told['coverage']:.0%} inside"
+        )
 
 
 def _ms(value: float | None) -> str:

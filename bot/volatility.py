@@ -5,26 +5,28 @@ from pathlib import Path
 from bot.config import BadConfiguration, Settings
 from models.checkpoint import load_volatility
 from models.model import BadModel
-from models.shipped_volatility import shipped_network, shipped_simple
+from models.shipped_volatility import NETWORK, SIMPLE
 from models.volatility_model import VolatilityModel
 
-SIMPLE = "har"
+SHIPPED = {"pretrained": NETWORK, "har": SIMPLE}
+
+
+def volatility_folder(settings: Settings) -> Path | None:
+    """Where the named model lies; None where none is named."""
+    name = settings.forecaster.volatility
+    return SHIPPED.get(name, Path(name)) if name else None
 
 
 def volatility_model(settings: Settings, symbols: tuple[str, ...]) -> VolatilityModel | None:
-    """The model, which has seen nothing; None where none is named. BadConfiguration says what is wrong with it."""
-    name = settings.forecaster.volatility
+    """The model, which has seen nothing; None where none is named. BadConfiguration says what is wrong with it.
+
+    On the CPU, where it costs milliseconds an hour, so that a bot and a replay forecast the same to the bit.
+    """
+    folder = volatility_folder(settings)
+    if folder is None:
+        return None
     try:
-        match name:
-            case "":
-                return None
-            case "pretrained":
-                return shipped_network(symbols)
-            case _ if name == SIMPLE:
-                return shipped_simple(symbols)
-            case _:
-                return load_volatility(Path(name)).of(symbols)
+        return load_volatility(folder, "cpu").of(symbols)
     except BadModel as why:
-        raise BadConfiguration(
-            [f"forecaster.volatility: {name}: {why}; {SIMPLE} needs nothing and fits any coin"]
-        ) from why
+        text = f"{settings.forecaster.volatility}: {why}; har needs no PyTorch and fits any coin"
+        raise BadConfiguration([f"forecaster.volatility: {text}"]) from why

@@ -14,13 +14,15 @@ from backtest.statistics import DAY_MS, as_dict
 from backtest.summary import text_of
 from backtest.trials import Trials
 from backtest.walkforward import FIT, Fold, FoldFigures, Refitted, fold_figures, folds_of, model_rows, refit_all, walk
+from bot.backtesting import volatilities_of
 from bot.building import strategy_of
 from bot.config import BadConfiguration, Settings
 from bot.core.market import Panel
 from bot.edge.candles import check_holes, covered, load_panel, utc
-from bot.history import COVERAGE, MINUTE_MS, Asked, as_played, say_remarks, universe_of
+from bot.history import COVERAGE, MINUTE_MS, Asked, as_played, fitted_on, say_remarks, tried_models, universe_of
 from bot.progress import progress_bar
 from bot.reporting import check_report, write
+from bot.warming import Volatility, volatility_of
 from models.baselines import Gaussian
 
 FOLDS_MAX = 1_000
@@ -50,6 +52,7 @@ class Walk(Struct, frozen=True, eq=False):
     folds: tuple[Fold, ...]
     embargo: int
     needed: int
+    volatility: Volatility | None
 
 
 def run_walk_forward(
@@ -59,8 +62,12 @@ def run_walk_forward(
     check_report(report)
     model = _model(asked.settings, plan.train)
     panel, remarks = _panel(asked, plan.train_days)
-    ready = _ready(asked.settings, panel, plan, model)
+    begin_ms = int(panel.open_ms[0])
+    volatility, said = volatility_of(asked.settings, panel.symbols, panel.interval_ms, begin_ms, asked.hours)
+    remarks += said
+    ready = _ready(asked.settings, panel, plan, model, volatility)
     say_remarks(remarks)
+    name = history_hash(ready.panel)
     refitted: tuple[Refitted, ...] = ()
     if model is not None:
         with progress_bar("fit") as progress:
@@ -72,12 +79,13 @@ def run_walk_forward(
         "embargo": ready.embargo,
         "anchored": plan.anchored,
     }
+    ahead = None if volatility is None else volatilities_of(volatility, ready.panel, name, research)
     with progress_bar("replay") as progress:
-        tried: dict[str, object] = {"walk_forward": how}
-        walked = walk(ready.settings, ready.panel, ready.folds, refitted, ready.needed, tried, progress)
+        tried = {"walk_forward": how} | (tried_models("", volatility) if volatility else {})
+        walked = walk(ready.settings, ready.panel, ready.folds, refitted, ready.needed, tried, progress, ahead)
     trials = Trials(research / "trials.sqlite")
     try:
-        name, now_ms = history_hash(ready.panel), int(time.time() * 1000)
+        now_ms = int(time.time() * 1000)
         trials.describe(name, walked.result.panel)
         figures = judged(walked.result, name, trials, now_ms, np.random.default_rng(seed))
     finally:
@@ -130,7 +138,7 @@ def _panel(asked: Asked, train_days: float) -> tuple[Panel, tuple[str, ...]]:
     return panel, remarks
 
 
-def _ready(settings: Settings, panel: Panel, plan: Plan, model: str | None) -> Walk:
+def _ready(settings: Settings, panel: Panel, plan: Plan, model: str | None, volatility: Volatility | None) -> Walk:
     """The folds of these candles. BadConfiguration where they are too many, too short or none."""
     settings = as_played(settings, panel.symbols, panel.interval_ms)
     if model is not None and len(panel.symbols) < 2:
@@ -138,6 +146,8 @@ def _ready(settings: Settings, panel: Panel, plan: Plan, model: str | None) -> W
             [f"--symbols: {len(panel.symbols)} coins: a model infers each from the others, give two"]
         )
     needed = rows_needed(settings, model_rows(model, panel))
+    if volatility is not None:
+        needed = max(needed, volatility.rows_lacking(panel.interval_ms))
     embargo = needed if plan.embargo is None else plan.embargo
     train, test = (round(days * DAY_MS / panel.interval_ms) for days in (plan.train_days, plan.test_days))
     errors = []
@@ -157,7 +167,17 @@ def _ready(settings: Settings, panel: Panel, plan: Plan, model: str | None) -> W
     if len(folds) > FOLDS_MAX:
         text = f"would make {len(folds):,} folds, {FOLDS_MAX:,} are the most: test on longer parts"
         raise BadConfiguration([f"--test-days {plan.test_days:g}: {text}"])
-    return Walk(settings, panel, model, folds, embargo, needed)
+    if volatility is not None:
+        _check_unknown(volatility, panel, folds)
+    return Walk(settings, panel, model, folds, embargo, needed, volatility)
+
+
+def _check_unknown(volatility: Volatility, panel: Panel, folds: tuple[Fold, ...]) -> None:
+    """BadConfiguration where the volatility model, which no fold fits, knows what is tested on."""
+    fitted, tested_ms = fitted_on(None, volatility, panel.interval_ms), int(panel.open_ms[folds[0].test_start])
+    if tested_ms <= fitted.until_ms:
+        text = f"{fitted.said}, and the first test part begins at {utc(tested_ms)}: {fitted.todo}, or start later"
+        raise BadConfiguration([f"--timerange: {text}"])
 
 
 def _days(rows: int, panel: Panel) -> str:

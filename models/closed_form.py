@@ -46,7 +46,7 @@ class ClosedForm(ABC):
 
     def infer(self) -> Inferred:
         """The answer for the newest slice seen."""
-        return Inferred(self._tape.newest_ms, self._newest.copy(), None, self.gain)
+        return Inferred(self._tape.newest_ms, self._newest.copy(), self.gain)
 
     def infer_panel(self, panel: Panel) -> Floats:
         """The inferred returns [T, N] that observing slice by slice would give; changes nothing here."""

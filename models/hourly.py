@@ -86,7 +86,10 @@ def forecast_ahead(model: VolatilityModel, panel: Panel, before: Panel | None = 
     first = 0
     if before is not None:
         earlier = before.rows(0, int(np.searchsorted(before.open_ms, hours.open_ms[0]))) if len(hours) else before
-        first, hours = len(earlier), joined(earlier, hours)
+        first, hours = (
+            max(0, len(earlier) - 1),
+            joined(earlier, hours),
+        )  # the last one's stands in the panel's first hour
     found = model.forecast_panel(hours, first)
     return HourlyForecasts(found.open_ms, found.volatility)
 

@@ -65,8 +65,7 @@ class Intersection:
     def infer(self) -> Inferred:
         """The model's answer for the newest slice, the shared coins of it."""
         found = self._model.infer()
-        values = (None if one is None else one[self._at] for one in (found.volatility, found.gain))
-        return Inferred(found.open_ms, found.returns[self._at], *values)
+        return Inferred(found.open_ms, found.returns[self._at], None if found.gain is None else found.gain[self._at])
 
     def infer_panel(self, panel: Panel) -> Floats:
         """The inferred returns [T, K] that observing slice by slice would give; changes nothing here."""

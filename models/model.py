@@ -24,14 +24,13 @@ class BadModel(ValueError):
 
 
 class Inferred(Struct, frozen=True, eq=False):
-    """What a model says of one slice: `returns` [N], `volatility` [N] of the next interval and `gain` [N] if it knows.
+    """What a model says of one slice: `returns` [N], and `gain` [N] if it knows.
 
     `gain` is the expected next return per unit of divergence (inferred - actual). `open_ms` 0: nothing seen yet.
     """
 
     open_ms: int
     returns: Floats
-    volatility: Floats | None = None
     gain: Floats | None = None
 
 

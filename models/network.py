@@ -91,9 +91,9 @@ class Network:
     def infer(self) -> Inferred:
         """The answer for the newest slice seen."""
         if self._recent is None or not len(self._recent):
-            return Inferred(0, np.full(len(self.symbols), np.nan), None, self.gain)
+            return Inferred(0, np.full(len(self.symbols), np.nan), self.gain)
         inferred = self.infer_rows(self._recent, np.array([len(self._recent) - 1]))
-        return Inferred(int(self._recent.open_ms[-1]), inferred[-1], None, self.gain)
+        return Inferred(int(self._recent.open_ms[-1]), inferred[-1], self.gain)
 
     def infer_panel(self, panel: Panel) -> Floats:
         """The inferred returns [T, N] that observing slice by slice would give; changes nothing here."""

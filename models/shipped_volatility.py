@@ -1,6 +1,6 @@
 """The volatility models that come with lacuna, for whatever coins are at hand: a network, and the simple one beside it.
 
-Both were fitted on ten coins and serve any other: the network answers for its own coins, the panel HAR for the rest.
+Both were fitted on ten coins and serve any other (models/volatility_network.py, models/har.py).
 """
 
 from pathlib import Path
@@ -9,14 +9,9 @@ from models.checkpoint import load_volatility
 from models.volatility_model import VolatilityModel
 
 FOLDER = Path(__file__).parent / "pretrained"
-NETWORK, SIMPLE = "volatility-1h", "volatility-har"
-
-
-def shipped_network(symbols: tuple[str, ...], device: str = "auto") -> VolatilityModel:
-    """SPH-Net for these coins. BadModel where PyTorch is missing."""
-    return load_volatility(FOLDER / NETWORK, device).of(symbols)
+NETWORK, SIMPLE = FOLDER / "volatility-1h", FOLDER / "volatility-har"
 
 
 def shipped_simple(symbols: tuple[str, ...]) -> VolatilityModel:
-    """The panel HAR for these coins: what the network has to beat from day to day."""
-    return load_volatility(FOLDER / SIMPLE).of(symbols)
+    """The panel HAR for these coins: what a network has to beat from day to day."""
+    return load_volatility(SIMPLE).of(symbols)

@@ -15,6 +15,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
 class Hold:
     wants_forecast = False
+    wants_volatility = False
     warmup = 1
     rows = 1
 
@@ -23,10 +24,13 @@ class Hold:
 
     def targets(self, view: View) -> Floats:
         """An equal share for every coin that is not held yet; what is held is left alone."""
-        portfolio = view.portfolio
-        share = self.settings.invested / len(portfolio.weights)
-        wanted: Floats = np.where(portfolio.opened_ms > 0, np.nan, share)
+        wanted: Floats = np.where(view.portfolio.opened_ms > 0, np.nan, self.standing(view))
         return wanted
+
+    def standing(self, view: View) -> Floats:
+        """An equal share for every coin."""
+        coins = len(view.window.symbols)
+        return np.full(coins, self.settings.invested / coins)
 
     def explain(self, view: View, at: int) -> str:
         return "held from the start"

@@ -89,6 +89,7 @@ class MaskedDivergence:
     """`account_cost` is a round trip's on the account, as a fraction: what "account" stands for."""
 
     wants_forecast = True
+    wants_volatility = False
 
     def __init__(self, settings: Settings, account_cost: float = 0.0) -> None:
         self.settings = settings

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from bot.core.memory import genesis
 from bot.core.planner import Planner
 from bot.core.risk import Limits
 from bot.core.strategy import Strategy, View
+
+Kind = TypeVar("Kind", bound=AnyCommand)
 
 START_MS = 1_700_000_040_000  # on the minute
 COINS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
@@ -57,6 +59,7 @@ class Wanting:
 
     warmup = 2
     rows = 2
+    wants_volatility = False
 
     def __init__(self, wants_forecast: bool = False, weights: Sequence[float] | None = None) -> None:
         self.wants_forecast = wants_forecast
@@ -84,7 +87,7 @@ class Talk:
         self.said = self.engine.handle(event, self.now_ms)
         return self
 
-    def of(self, kind: type[AnyCommand]) -> list[AnyCommand]:
+    def of(self, kind: type[Kind]) -> list[Kind]:
         """What it said of this kind."""
         return [command for command in self.said if isinstance(command, kind)]
 

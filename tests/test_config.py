@@ -162,3 +162,9 @@ def test_a_pause_that_would_be_none_is_refused(path: str, value: float) -> None:
     """A wait of nothing asks the exchange as fast as the machine can, or spends the budget of attempts for ever."""
     with pytest.raises(BadConfiguration, match=path):
         load(None, {path: value})
+
+
+def test_a_ceiling_on_what_nothing_forecasts_is_refused(tmp_path: Path) -> None:
+    """Without a volatility model the ceiling would be silent: it says which of the two to change."""
+    (error,) = errors_of("[risk]\nforecast_volatility_max = 0.02\n[forecaster]\nvolatility = ''", tmp_path)
+    assert "risk.forecast_volatility_max: forecaster.volatility names nothing that forecasts it" in error

@@ -1,5 +1,7 @@
 """Which model `lacuna run` trades on, and what is said of it before it does."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from bot.building import remarks_on
 from bot.config import BadConfiguration, load
-from bot.run import choose_model
+from bot.run import choose_model, choose_volatility
 from models.baselines import Market
 from models.checkpoint import Card, save
 from models.intersection import Intersection
@@ -85,3 +87,50 @@ def test_a_round_trip_is_two_fees_the_spread_and_the_slippage_twice() -> None:
     """10 and 10 basis points, 2 of spread, nothing slips: 0.22 %; slippage is met when buying and when selling."""
     assert load(None, {}).account.round_trip == pytest.approx(0.0022)
     assert load(None, {"account.slippage_bps": 3}).account.round_trip == pytest.approx(0.0028)
+
+
+CEILING = {"risk.forecast_volatility_max": 0.02}
+
+
+@pytest.mark.parametrize("name", ["pretrained", "har"])
+def test_volatility_is_forecast_whether_or_not_anything_decides_on_it(name: str) -> None:
+    """For people to see: both models that come with lacuna serve any coins."""
+    for above in ({}, CEILING):
+        work, remarks = choose_volatility(load(None, {"forecaster.volatility": name} | above), COINS)
+        assert work is not None and work.symbols == COINS and not remarks
+        assert work.standing.architecture == ("har" if name == "har" else "sph-net")
+
+
+@pytest.mark.parametrize(
+    ("above", "said"),
+    [
+        ({"forecaster.volatility": "nowhere"}, "forecaster.volatility: nowhere"),
+        ({"forecaster.volatility": "har", "market.timeframe": "1d"}, "make no hours"),
+    ],
+)
+def test_a_volatility_model_that_cannot_be_had_is_a_remark_unless_decisions_depend_on_it(
+    above: dict[str, object], said: str
+) -> None:
+    """The bot trades without; where its decisions need it, it does not start."""
+    work, (remark,) = choose_volatility(load(None, above), COINS)
+    assert work is None and remark.startswith("no volatility is forecast") and said in remark
+    with pytest.raises(BadConfiguration, match=said):
+        choose_volatility(load(None, above | CEILING), COINS)
+
+
+def test_no_volatility_model_is_no_remark() -> None:
+    """Where none is named; settings that decide on one are refused before."""
+    assert choose_volatility(load(None, {"forecaster.volatility": ""}), COINS) == (None, ())
+
+
+def test_without_pytorch_the_network_is_a_remark() -> None:
+    """Everything else works without it."""
+    program = (
+        "import sys; sys.modules['torch'] = None; from bot.config import load; from bot.run import choose_volatility;"
+        " work, (remark,) = choose_volatility(load(None, {}), ('BTC/USDT', 'ETH/USDT')); print(work, remark);"
+        " work, remarks = choose_volatility(load(None, {'forecaster.volatility': 'har'}), ('BTC/USDT',)); print(remarks)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    assert first.startswith("None no volatility is forecast: ") and "needs PyTorch" in first
+    assert "har needs no PyTorch" in first and second == "()"

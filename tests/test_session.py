@@ -155,3 +155,13 @@ async def test_a_day_of_market_replays_byte_for_byte(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert (found["identical"], found["problems"]) == (True, [])
     assert found["compared"] == session.journal.rows > 7_000
+
+
+def test_a_session_keeps_the_settings_of_the_strategy_that_is_sized() -> None:
+    """Both sections, with today's defaults: another version's must not decide otherwise."""
+    settings = load(None, {"strategy.name": "volatility-target", "strategies.hold.invested": 0.5})
+    kept = recorded_as(settings, 2)["settings"]["strategies"]
+    assert kept["hold"] == {"invested": 0.5}
+    assert kept["volatility-target"]["target"] == 0.4
+    engine = engine_of(recorded_as(settings, 2), COINS)
+    assert engine.strategy.wants_volatility

@@ -198,7 +198,7 @@ def test_candles_that_begin_after_the_fit_have_simpler_rivals(there: Path, tmp_p
 
 def test_the_panel_har_that_comes_with_lacuna_stands_in(there: Path, tmp_path: Path) -> None:
     """Where no HAR can be fitted, and the hours are later than those that it has seen."""
-    late = panel([getattr(WHOLE, name)[TEST:] for name in FIELDS], None, START_MS + 400 * DAY * HOUR_MS)
+    late = panel([getattr(WHOLE, name)[TEST:] for name in FIELDS], None, START_MS + 800 * DAY * HOUR_MS)
     candle_folder(tmp_path / "later", late)
     found = evaluate_folder(Asked(there / "network", tmp_path / "later"))
     assert set(found.coins["C0/USDT"].baselines) == {"persistence", "ewma", "har-shipped"}

@@ -72,6 +72,11 @@ class Setup(Struct, frozen=True):
     planner: Planner
 
 
+def waits(strategy: Strategy, limits: Limits) -> bool:
+    """Whether decisions wait for a forecast: the strategy reads it, or the ceiling on forecast volatility does."""
+    return strategy.wants_forecast or strategy.wants_volatility or limits.forecast_volatility_max > 0
+
+
 def capacity(setup: Setup, strategy: Strategy) -> int:
     """The slices a window must hold."""
     volatility = setup.limits.volatility_slices if setup.limits.volatility_max else 0
@@ -87,6 +92,7 @@ class Engine:
     def __init__(self, setup: Setup, strategy: Strategy, window: Past | None = None) -> None:
         self.setup = setup
         self.strategy = strategy
+        self._waits = waits(strategy, setup.limits)
         self._at = {symbol: at for at, symbol in enumerate(setup.symbols)}
         if window is None:
             window = Window(setup.symbols, setup.interval_ms, capacity(setup, strategy))
@@ -216,7 +222,7 @@ class Engine:
             self.decided_ms = max(self.decided_ms, open_ms)  # nobody has a return: there is nothing to decide
         elif len(self.window) < self.strategy.warmup:
             return
-        elif self.strategy.wants_forecast:
+        elif self._waits:
             self._out.append(Infer(open_ms))
         else:
             self._decide(None, open_ms, now_ms)
@@ -284,7 +290,8 @@ class Engine:
         else:
             self.failed_forecasts = 0
             self.risk.clear("forecast")
-            self.window.infer(forecast.returns)
+            if self.strategy.wants_forecast:
+                self.window.infer(forecast.returns)
             self._decide(forecast, open_ms, now_ms)
 
     def _fail(self, open_ms: int, reason: str) -> None:
@@ -306,7 +313,8 @@ class Engine:
         ceiling = self.setup.limits.volatility_max
         volatility = self._market_volatility() if ceiling and (targets > portfolio.weights).any() else 0.0
         close_ms = open_ms + self.setup.interval_ms
-        targets, vetoes = self.risk.trim(targets, portfolio, self._buying(), volatility, close_ms)
+        ahead = forecast.volatility if forecast else None
+        targets, vetoes = self.risk.trim(targets, portfolio, self._buying(), volatility, close_ms, ahead)
         if vetoes:
             self._note_vetoes(vetoes)
         if self._amiss:

@@ -28,8 +28,10 @@ class Verb(StrEnum):
 class Forecast(msgspec.Struct, frozen=True, eq=False):
     """What a model says about one slice.
 
-    `returns` [N]   the inferred return of each coin in the slice's own interval; NaN where not inferred
-    `volatility` [N] forecast volatility of the next interval, None when the model has none
+    `returns` [N]   the inferred return of each coin in the slice's own interval; NaN where not inferred, and everywhere
+                    where no model infers returns
+    `volatility` [N] forecast volatility of the next hour as it stands at the slice's close: the root of the mean
+                    variance, as a fraction of the price; NaN where not known, None where no model forecasts it
     `gain` [N]      expected next return per unit of divergence, fitted on training data; None if unknown
     """
 

@@ -21,7 +21,7 @@ class Hours:
             raise ValueError(f"slices of {interval_ms} ms make no hours: the length must divide {HOUR_MS}")
         self.symbols = symbols
         self.interval_ms = interval_ms
-        self._pending = _nothing(symbols, interval_ms)
+        self._pending: list[Panel] = []
         self._newest_ms = -1
 
     def absorb(self, panel: Panel) -> Panel:
@@ -30,10 +30,14 @@ class Hours:
         if not len(fresh):
             return _nothing(self.symbols, HOUR_MS)
         self._newest_ms = int(fresh.open_ms[-1])
-        both = _joined(self._pending, fresh) if len(self._pending) else fresh
         running_ms = (self._newest_ms + self.interval_ms) // HOUR_MS * HOUR_MS  # the hour that is not over yet
+        earliest = self._pending[0] if self._pending else fresh
+        if int(earliest.open_ms[0]) >= running_ms:
+            self._pending.append(_copied(fresh))
+            return _nothing(self.symbols, HOUR_MS)
+        both = _joined([*self._pending, fresh])
         over = int(np.searchsorted(both.open_ms, running_ms))
-        self._pending = _copied(both.rows(over, len(both)))
+        self._pending = [_copied(both.rows(over, len(both)))] if over < len(both) else []
         return _hours(both.rows(0, over))
 
 
@@ -75,10 +79,12 @@ def _picked(values: Floats, at: Integers) -> Floats:
     return found
 
 
-def _joined(before: Panel, after: Panel) -> Panel:
+def _joined(several: list[Panel]) -> Panel:
+    if len(several) == 1:
+        return several[0]
     names = ("open_ms", *FIELDS, "present")
-    arrays = (np.concatenate((getattr(before, name), getattr(after, name))) for name in names)
-    return Panel(before.symbols, before.interval_ms, *arrays)
+    arrays = (np.concatenate([getattr(one, name) for one in several]) for name in names)
+    return Panel(several[0].symbols, several[0].interval_ms, *arrays)
 
 
 def _copied(panel: Panel) -> Panel:

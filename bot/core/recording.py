@@ -28,6 +28,7 @@ class Recorded:
         self.warmup = strategy.warmup
         self.rows = strategy.rows
         self.wants_forecast = strategy.wants_forecast
+        self.wants_volatility = strategy.wants_volatility
         self.targets_at: dict[int, Floats | None] = {}
         self.accounts_at: dict[int, Account] = {}
         self._held_from = sorted(held_from, reverse=True)

@@ -51,6 +51,7 @@ class Limits(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     absent_max: float = Field(0.20, ge=0, le=1)
     volatility_max: float = Field(0.01, ge=0)
     volatility_slices: int = Field(60, ge=2, le=1_000)
+    forecast_volatility_max: float = Field(0.0, ge=0)
     stop_loss: float = Field(0.05, ge=0, lt=1)
     trailing_stop: float = Field(0.0, ge=0, lt=1)
     cooldown_ms: int = Field(900_000, ge=0)
@@ -230,11 +231,18 @@ class Risk:
     # -- targets and orders
 
     def trim(
-        self, targets: Floats, portfolio: Portfolio, buying: Floats, volatility: float, now_ms: int
+        self,
+        targets: Floats,
+        portfolio: Portfolio,
+        buying: Floats,
+        volatility: float,
+        now_ms: int,
+        forecast: Floats | None = None,
     ) -> tuple[Floats, list[Veto]]:
         """The targets [N] within the limits: entries refused are NaN, each with its reason.
 
-        `buying` [N] are the shares of equity that live buys may still take.
+        `buying` [N] are the shares of equity that live buys may still take. `volatility` is the market's of late, a
+        slice; `forecast` [N] the coins' of the next hour, NaN where not known, None where nothing forecasts it.
         """
         if self.level is Level.HALTED:
             return np.full_like(targets, np.nan), self._all_vetoed(targets, portfolio)
@@ -245,7 +253,8 @@ class Risk:
         vetoes = []
         for at in entering:
             most = min(limits.position_max, float(weights[at] + buying[at]) + limits.order_max)
-            reason = self._entry_refusal(at, volatility, now_ms)
+            ahead = 0.0 if forecast is None else float(forecast[at])
+            reason = self._entry_refusal(at, volatility, ahead, now_ms)
             if reason:
                 vetoes.append(Veto(self.symbols[at], reason))
                 trimmed[at] = np.nan
@@ -259,7 +268,7 @@ class Risk:
         reason = self.reason()
         return [Veto(self.symbols[at], reason) for at in np.nonzero(targets > portfolio.weights)[0]]
 
-    def _entry_refusal(self, at: int, volatility: float, now_ms: int) -> str:
+    def _entry_refusal(self, at: int, volatility: float, ahead: float, now_ms: int) -> str:
         limits, symbol = self.limits, self.symbols[at]
         if self.level is not Level.RUNNING:
             return self.reason()
@@ -268,6 +277,9 @@ class Risk:
             return own[0].text
         if limits.volatility_max and volatility > limits.volatility_max:
             return f"volatility {volatility:.4f} is above risk.volatility_max {limits.volatility_max:.4f}"
+        ceiling = limits.forecast_volatility_max
+        if ceiling and ahead > ceiling:  # not known is not above
+            return f"forecast volatility {ahead:.4f} an hour is above risk.forecast_volatility_max {ceiling:.4f}"
         streak = int(self.streaks[at])
         if streak < limits.sane_candles_min:
             return f"{streak} sane candles in a row, risk.sane_candles_min is {limits.sane_candles_min}"

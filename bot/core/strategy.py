@@ -53,9 +53,11 @@ class View:
 class Block(msgspec.Struct, frozen=True, eq=False):
     """T consecutive slices of N symbols at once, all of them closed and forecast.
 
-    `returns` [T, N] and where they are `real`; `inferred` [T, N], None where the strategy wants no forecasts.
+    `close_ms` [T] are their closes; `returns` [T, N] and where they are `real`; `inferred` [T, N], None where the
+    strategy wants no forecasts.
     """
 
+    close_ms: Integers
     returns: Floats
     real: Mask
     inferred: Floats | None
@@ -70,16 +72,27 @@ class Sparing(Protocol):
         ...
 
 
+@runtime_checkable
+class Standing(Protocol):
+    """A strategy that can tell what it wants to hold in the long run, whatever is held now."""
+
+    def standing(self, view: View) -> Floats:
+        """Shares of equity [N], none NaN."""
+        ...
+
+
 class Strategy(Protocol):
     """Decides what to hold.
 
     `warmup` is the number of slices the window must hold before the first decision, `rows` how many of
-    them a decision reads, `wants_forecast` whether it waits for the model.
+    them a decision reads. `wants_forecast`: it reads the returns that a model infers, and waits for them;
+    `wants_volatility`: the forecast volatilities of the next hour.
     """
 
     warmup: int
     rows: int
     wants_forecast: bool
+    wants_volatility: bool
 
     def targets(self, view: View) -> Floats | None:
         """Wanted share of equity [N], in universe order. NaN leaves a coin as it is, None all of them."""

@@ -1,9 +1,12 @@
-"""The forecaster: one model on one worker thread. Slices in order, the newest question wins, late answers are dropped.
+"""The forecaster: the models on one worker thread. Slices in order, the newest question wins, late answers are dropped.
 
 Every slice is observed, in order, none twice. A question that waits is replaced by a newer one. An answer for an older
 slice than the newest asked, or later than the budget, is counted and dropped (faults C1, C9); one that is no number, or
 absurd, is refused (C6). A model that fails numerically ends in ForecastFailed; anything else is a bug: `watch` raises
 it. A worker that takes no slices any more is one too, once PANELS_MAX wait (C2): nothing is dropped to hide it.
+
+An answer is what the return model says of the slice, NaN where there is none, and the volatilities that stand at its
+close, None where nothing forecasts them. Trouble with a volatility fails no answer: it is NaN there.
 """
 
 import asyncio
@@ -18,13 +21,13 @@ from bot.config import Forecaster as Settings
 from bot.core.events import Forecast, Forecasted, ForecastFailed
 from bot.core.market import Panel
 from bot.edge.clock import Clock
+from bot.edge.volatility_work import NUMERIC, Begun, Standing, VolatilityWork
 from models.model import BadModel, Inferred, Model
 
 RETURN_MAX = 1.0
 PANELS_MAX = 1_000
 RECENT = 512  # inferences whose times are kept
 JOIN_S = 1.0  # of the 8 s that a stop may take (fault P1)
-NUMERIC = (np.linalg.LinAlgError, ArithmeticError, ValueError)
 
 Answer = Forecasted | ForecastFailed
 
@@ -42,6 +45,13 @@ class _Question(Struct, frozen=True):
     asked: float
 
 
+class _Warmth(Struct, frozen=True, eq=False):
+    """What volatility is forecast from anew."""
+
+    begun: Begun
+    slices: Panel
+
+
 class Spent(Struct, frozen=True):
     """What inferences took, in seconds: the last one, and the median and the 99th percentile of the recent ones."""
 
@@ -54,19 +64,29 @@ class Forecaster:
     """`deliver` is called on the event loop that made this. Counters are exact between two turns of the loop.
 
     Of `asked`, `answered` were delivered as forecasts, `failed` as failures; `skipped` gave way to a newer question
-    unanswered, `late` were answered and dropped. `newest` is the forecast delivered last.
+    unanswered, `late` were answered and dropped. `newest` is the forecast delivered last. `model` and `volatility` are
+    for the same coins; one of them may be missing.
     """
 
-    def __init__(self, model: Model, settings: Settings, clock: Clock, deliver: Callable[[Answer], None]) -> None:
+    def __init__(
+        self,
+        model: Model | None,
+        settings: Settings,
+        clock: Clock,
+        deliver: Callable[[Answer], None],
+        volatility: VolatilityWork | None = None,
+    ) -> None:
         self._model = model
+        self._volatility = volatility
         self._settings = settings
         self._clock = clock
         self._deliver = deliver
         self._loop = asyncio.get_running_loop()
-        self._panels: deque[Panel] = deque()
+        self._waiting: deque[Panel | _Warmth] = deque()
         self._question: _Question | None = None
         self._newest_ms = 0
-        self._trouble = ""  # of slices absorbed since the last answer; the worker's alone
+        self._trouble = ""  # of slices absorbed since the last answer; the worker's alone, as is
+        self._stands_ms = 0  # the newest slice that was observed
         self._closing = False
         self._something = threading.Condition()
         self._died: asyncio.Future[None] = self._loop.create_future()
@@ -79,10 +99,19 @@ class Forecaster:
     def observe(self, panel: Panel) -> None:
         """Hands over the next slices; they are absorbed in order before the next answer. The panel is not copied."""
         with self._something:
-            if len(self._panels) >= PANELS_MAX:
+            if len(self._waiting) >= PANELS_MAX:
                 self._fail(ForecasterStuck(f"{PANELS_MAX} batches of slices wait for the model: it does not come back"))
                 return
-            self._panels.append(panel)
+            self._waiting.append(panel)
+            self._something.notify()
+
+    def warm(self, begun: Begun, slices: Panel) -> None:
+        """Has volatility forecast by these models from here on; the slices are the newest, up to those observed last.
+
+        Until the first time nothing is known of it.
+        """
+        with self._something:
+            self._waiting.append(_Warmth(begun, slices))
             self._something.notify()
 
     def infer(self, open_ms: int) -> None:
@@ -94,6 +123,11 @@ class Forecaster:
                 self.skipped += 1
             self._question = _Question(open_ms, self._clock.seconds())
             self._something.notify()
+
+    @property
+    def volatility(self) -> Standing | None:
+        """What is forecast of the next hour; None where nothing forecasts it."""
+        return self._volatility.standing if self._volatility else None
 
     @property
     def spent(self) -> Spent | None:
@@ -126,37 +160,57 @@ class Forecaster:
     def _turn(self) -> bool:
         """Absorbs what waits and answers the question, if there is one. False when it is time to end."""
         with self._something:
-            while not (self._closing or self._panels or self._question):
+            while not (self._closing or self._waiting or self._question):
                 self._something.wait()
             if self._closing:
                 return False
-            panels, question = list(self._panels), self._question
-            self._panels.clear()
+            waiting, question = list(self._waiting), self._question
+            self._waiting.clear()
             self._question = None
         began = self._clock.monotonic()
-        for panel in panels:  # every one, whatever became of the one before
-            try:
-                self._model.observe(panel)
-            except NUMERIC as why:
-                self._trouble = f"{type(why).__name__}: {why}"
+        for one in waiting:  # every one, whatever became of the one before
+            self._absorb(one)
         if question is not None:
             answer = self._answer(question.open_ms, began)
             self._tell_loop(self._tell, question, answer, self._clock.monotonic() - began)
         return True
+
+    def _absorb(self, one: Panel | _Warmth) -> None:
+        if isinstance(one, _Warmth):
+            assert self._volatility is not None, "a volatility model came where there is none"
+            self._volatility.warm(one.begun, one.slices)
+            return
+        self._stands_ms = int(one.open_ms[-1]) if len(one) else self._stands_ms
+        if self._model is not None:
+            try:
+                self._model.observe(one)
+            except NUMERIC as why:
+                self._trouble = f"{type(why).__name__}: {why}"
+        if self._volatility is not None:
+            self._volatility.observe(one)
 
     def _answer(self, open_ms: int, began: float) -> Answer:
         trouble, self._trouble = self._trouble, ""
         if trouble:
             return ForecastFailed(open_ms, trouble)
         try:
-            inferred = self._model.infer()
+            inferred = self._inferred()
         except NUMERIC as why:
             return ForecastFailed(open_ms, f"{type(why).__name__}: {why}")
-        refusal = refused(inferred, open_ms)
+        refusal = refused(inferred, open_ms) if self._model else misplaced(inferred, open_ms)
         if refusal:
             return ForecastFailed(open_ms, refusal)
-        forecast = Forecast(open_ms, inferred.returns, inferred.volatility, inferred.gain)
+        work = self._volatility
+        volatility = work.at(open_ms + work.interval_ms) if work else None
+        forecast = Forecast(open_ms, inferred.returns, volatility, inferred.gain)
         return Forecasted(forecast, self._clock.monotonic() - began)
+
+    def _inferred(self) -> Inferred:
+        """What the return model says; of no return where there is none."""
+        if self._model is not None:
+            return self._model.infer()
+        assert self._volatility is not None, "a forecaster without any model was asked"
+        return Inferred(self._stands_ms, np.full(len(self._volatility.symbols), np.nan))
 
     def _tell_loop(self, call: Callable[..., None], *arguments: object) -> None:
         if not self._closing:
@@ -184,21 +238,22 @@ class Forecaster:
             self._died.set_exception(why)
 
 
+def misplaced(inferred: Inferred, open_ms: int) -> str:
+    """Why this is of another slice; "" when it is not."""
+    return "" if inferred.open_ms == open_ms else f"the model stands at slice {inferred.open_ms}"
+
+
 def refused(inferred: Inferred, open_ms: int) -> str:
     """Why this cannot be used as a forecast of the slice (C6); "" when it can."""
-    if inferred.open_ms != open_ms:
-        return f"the model stands at slice {inferred.open_ms}"
+    if why := misplaced(inferred, open_ms):
+        return why
     known = inferred.returns[~np.isnan(inferred.returns)]
     if not len(known):
         return "nothing was inferred"
     largest = float(np.abs(known).max())
     if not largest <= RETURN_MAX:
         return f"an inferred return of {largest:g}"
-    for name in ("volatility", "gain"):
-        values = getattr(inferred, name)
-        if values is not None and np.isinf(values).any():
-            return f"an infinite {name}"
-    return ""
+    return "an infinite gain" if inferred.gain is not None and np.isinf(inferred.gain).any() else ""
 
 
 def check_universe(model_symbols: Sequence[str], wanted: Sequence[str]) -> None:

@@ -9,11 +9,13 @@ Labels  from small fixed sets. What others may choose freely (a refused frame's 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, generate_latest
 
+from bot.core.market import Floats
 from bot.core.risk import Level
 
 STATES = tuple(level.name for level in Level)
 OUTCOMES = ("complete", "partial", "late", "missed")
 FORECASTS = ("answered", "skipped", "late", "failed")
+HOURS = ("answered", "failed")
 FATES = ("ordered", "vetoed", "left")
 REASONS_MAX = 32
 OTHER = "other"
@@ -35,6 +37,7 @@ class Metrics:
         about = {"version": version, "mode": mode, "exchange": exchange, "quote": quote}
         Gauge("lacuna_build_info", "What runs here, always 1.", about, registry=registry).labels(**about).set(1)
         self._market_metrics(registry)
+        self._volatility_metrics(registry)
         self._order_metrics(registry)
         self._machine_metrics(registry)
 
@@ -84,6 +87,51 @@ class Metrics:
         for outcome in FORECASTS:
             self._forecasts.labels(outcome)
         self._reasons: dict[Counter, set[str]] = {self._bad_frames: set(), self._refused: set()}
+
+    def _volatility_metrics(self, registry: CollectorRegistry) -> None:
+        self._volatility_model = Gauge(
+            "lacuna_volatility_model_info",
+            "The model that forecasts volatility, always 1.",
+            ["name", "architecture"],
+            registry=registry,
+        )
+        self._volatility = Gauge(
+            "lacuna_volatility_forecast_ratio",
+            "Forecast volatility of the running hour, of the price.",
+            ["symbol"],
+            registry=registry,
+        )
+        self._realised = Gauge(
+            "lacuna_volatility_realised_ratio",
+            "Garman-Klass volatility of the newest complete hour, of the price.",
+            ["symbol"],
+            registry=registry,
+        )
+        self._qlike = Gauge(
+            "lacuna_volatility_qlike",
+            "Mean QLIKE of the last 7 days' hours: the model, and the panel HAR beside it.",
+            ["by"],
+            registry=registry,
+        )
+        self._coverage = Gauge(
+            "lacuna_volatility_coverage_ratio",
+            "Share of the last 7 days' hours inside of their 80 % intervals.",
+            registry=registry,
+        )
+        self._hours = Counter(
+            "lacuna_volatility_forecasts_total",
+            "Hours to be forecast by what came of them.",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in HOURS:
+            self._hours.labels(outcome)
+        self._fallbacks = Counter(
+            "lacuna_volatility_fallbacks_total", "Coins' hours that a simpler rule answered for.", registry=registry
+        )
+        self._clamped = Counter(
+            "lacuna_volatility_clamped_total", "Coins' hours outside of what fitting saw.", registry=registry
+        )
 
     def _order_metrics(self, registry: CollectorRegistry) -> None:
         self._orders = Counter(
@@ -168,6 +216,28 @@ class Metrics:
         late ones were overtaken while they were answered, or over their budget.
         """
         self._forecasts.labels(outcome).inc(count)
+
+    def volatility_model(self, name: str, architecture: str) -> None:
+        self._volatility_model.labels(name, architecture).set(1)
+
+    def volatility(self, symbols: tuple[str, ...], forecast: Floats, realised: Floats) -> None:
+        """Of the running hour and of the one before it, as fractions [N]; NaN where not known."""
+        for symbol, ahead, happened in zip(symbols, forecast.tolist(), realised.tolist(), strict=True):
+            self._volatility.labels(symbol).set(ahead)
+            self._realised.labels(symbol).set(happened)
+
+    def volatility_score(self, qlike: float, simple: float, coverage: float) -> None:
+        """Of the last hours: mean QLIKE of the model and of the panel HAR, and the intervals' coverage; NaN before any."""
+        self._qlike.labels("model").set(qlike)
+        self._qlike.labels("har").set(simple)
+        self._coverage.set(coverage)
+
+    def volatility_hours(self, hours: int, failed: int, fallbacks: int, clamped: int) -> None:
+        """So many more hours were forecast, or failed to be; so many of their coins by a fallback, or clamped."""
+        self._hours.labels("answered").inc(hours)
+        self._hours.labels("failed").inc(failed)
+        self._fallbacks.inc(fallbacks)
+        self._clamped.inc(clamped)
 
     # -- orders and money
 

@@ -11,6 +11,8 @@ It reads /status every two seconds. Keys it knows, all optional:
     orders      [{symbol, side, quantity, limit, filled, state, created_ms, reason}]
     slices      [{open_ms, present, total, outcome, decision_s, orders}]
     forecasts   {asked, answered, skipped, late, failed, last_ms, p50_ms, p99_ms}
+    volatility  {model, architecture, of_ms, warm, hours, failed, fallbacks, clamped, scored, qlike, qlike_har, coverage,
+                coins: [{symbol, forecast, realised, fallback}]}     of the running hour, the wildest coin first
     divergences [{symbol, divergence, inferred, actual, expected, cost, fate, why}]     divergences_ms their slice
     faults      [{fault, symbol, text, times}]      fault_counts {fault: number}
 
@@ -61,6 +63,7 @@ tr:last-child td { border-bottom: 0; }
 h2 span { text-transform: none; letter-spacing: 0; font-weight: 400; }
 p { margin: 0; }
 #causes p { margin-top: 4px; overflow-wrap: anywhere; }
+#volatility_coins { margin-top: 8px; }
 footer { text-align: center; color: var(--soft); font-size: 12px; padding: 0 20px 24px; }
 </style>
 </head>
@@ -78,6 +81,8 @@ footer { text-align: center; color: var(--soft); font-size: 12px; padding: 0 20p
   <section class="wide"><h2>Orders</h2><div class="scroll" id="orders"></div></section>
   <section class="wide"><h2>Strongest divergences <span id="divergences_at"></span></h2>
     <div class="scroll" id="divergences"></div></section>
+  <section class="wide" id="volatility" hidden><h2>Volatility of the hour <span id="volatility_of"></span></h2>
+    <div id="volatility_score"></div><div class="scroll" id="volatility_coins"></div></section>
   <section><h2>Last slices</h2><div class="scroll" id="slices"></div></section>
   <section><h2>Faults</h2><div class="scroll" id="faults"></div></section>
 </main>
@@ -193,6 +198,26 @@ function model(status) {
       + " skipped · " + asked.late + " late · " + asked.failed + " failed"));
 }
 
+function volatility(told) {
+  at("volatility").hidden = !told;
+  if (!told) return;
+  at("volatility_of").textContent = known(told.of_ms) ? "from " + minute(told.of_ms) : "";
+  const name = make("p", "", [told.model, told.architecture].filter(known).join(" · "));
+  name.style.fontWeight = "600";
+  const better = told.scored && told.qlike <= told.qlike_har;
+  const score = !told.scored ? make("p", "soft", "no forecast has met its hour yet") : make("p", better ? "good" : "warn",
+    "QLIKE " + number(told.qlike, 3) + ", HAR " + number(told.qlike_har, 3) + " · " + percent(told.coverage, 0)
+    + " within 80 % intervals · " + told.scored + (told.scored === 1 ? " hour" : " hours") + " scored");
+  const counts = make("p", told.failed ? "warn" : "soft", told.hours + " hours forecast · " + told.failed + " failed · "
+    + told.fallbacks + " coin hours by the fallback · " + told.clamped + " clamped");
+  at("volatility_score").replaceChildren(name, score, counts);
+  table("volatility_coins", told.coins, [["symbol", row => row.symbol, ""],
+    ["forecast", row => percent(row.forecast, 3), "number"],
+    ["last hour", row => percent(row.realised, 3), "number"],
+    ["by", row => row.fallback ? "fallback" : "model", "", row => row.fallback ? "soft" : ""]],
+    told.warm ? "Nothing is known yet." : "Waits for past hours.");
+}
+
 const fateTint = row => ({ bought: "good", buying: "good", sold: "bad", selling: "bad", vetoed: "warn" }[row.fate]
   || "soft");
 
@@ -227,6 +252,7 @@ function show(status) {
     ["inferred", row => percent(row.inferred, 3), "number"],
     ["actual", row => percent(row.actual, 3), "number"]], "No forecast yet.");
   model(status);
+  volatility(status.volatility);
   table("slices", status.slices, [["slice", row => minute(row.open_ms), ""],
     ["coins", row => row.present + " of " + row.total, "number"], ["closed", row => row.outcome, ""],
     ["decided in", row => known(row.decision_s) ? number(1000 * row.decision_s, 1) + " ms" : "–", "number"],

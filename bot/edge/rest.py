@@ -38,6 +38,7 @@ class Rest:
     def __init__(self, codec: Codec, exchange: Exchange, feed: Feed, clock: Clock) -> None:
         self.refused: Counter[str] = Counter()
         self._codec = codec
+        self._hourly = Codec(codec.symbols, "1h")
         self._clock = clock
         self._url = exchange.rest_url.rstrip("/")
         self._questions = Questions(Weight(int(WEIGHT_A_MINUTE * feed.rest_weight_share), clock), clock)
@@ -124,19 +125,23 @@ class Rest:
             raise troubles.exceptions[0] from None
         return sorted((candle for one in asked for candle in one.result()), key=lambda one: (one.open_ms, one.symbol))
 
+    async def hours(self, symbol: str, start_ms: int, stop_ms: int) -> list[Candle]:
+        """The closed hours of one pair in the same way, whatever the timeframe; RestError also where it is not listed."""
+        return await self._of_symbol(symbol, start_ms, stop_ms, self._hourly)
+
     async def _of_listed(self, symbol: str, start_ms: int, stop_ms: int) -> list[Candle]:
         try:
-            return await self._of_symbol(symbol, start_ms, stop_ms)
+            return await self._of_symbol(symbol, start_ms, stop_ms, self._codec)
         except RestError as why:
             if why.kind != "unlisted":
                 raise
             return []
 
-    async def _of_symbol(self, symbol: str, start_ms: int, stop_ms: int) -> list[Candle]:
+    async def _of_symbol(self, symbol: str, start_ms: int, stop_ms: int, codec: Codec) -> list[Candle]:
         """Asks for windows of a page; of what a window's answer lacks, for that again; an empty answer is a hole."""
-        step = self._codec.interval_ms
+        step = codec.interval_ms
         known: dict[int, Candle] = {}
-        missing = [(-(-start_ms // step) * step, min(stop_ms, self._newest_closed_ms()) // step * step)]
+        missing = [(-(-start_ms // step) * step, min(stop_ms, self._newest_closed_ms(step)) // step * step)]
         while missing:
             first, last = missing.pop()
             if first > last:
@@ -145,8 +150,8 @@ class Rest:
             missing.append((window_end + step, last))
             for lead in (0, LEAD_CANDLES):
                 async with self._gate:
-                    page = await self._page(symbol, first - lead * step, window_end)
-                closed_ms = self._newest_closed_ms()
+                    page = await self._page(symbol, first - lead * step, window_end, codec)
+                closed_ms = self._newest_closed_ms(step)
                 fresh = {one.open_ms: one for one in page if start_ms <= one.open_ms <= min(stop_ms, closed_ms)}
                 new = fresh.keys() - known.keys()
                 known |= fresh
@@ -155,14 +160,14 @@ class Rest:
                     break
         return [known[open_ms] for open_ms in sorted(known)]
 
-    def _newest_closed_ms(self) -> int:
-        """No candle opened later than this has surely closed."""
-        return self._clock.now_ms() - SKEW_MS - self._codec.interval_ms
+    def _newest_closed_ms(self, interval_ms: int) -> int:
+        """No candle of this length that opened later has surely closed."""
+        return self._clock.now_ms() - SKEW_MS - interval_ms
 
-    async def _page(self, symbol: str, start_ms: int, stop_ms: int) -> list[Candle]:
+    async def _page(self, symbol: str, start_ms: int, stop_ms: int, codec: Codec) -> list[Candle]:
         params = {
             "symbol": compact(symbol),
-            "interval": self._codec.timeframe,
+            "interval": codec.timeframe,
             "startTime": start_ms,
             "endTime": stop_ms,
             "limit": PAGE,
@@ -171,7 +176,7 @@ class Rest:
             KLINES_WEIGHT,
             self._client.public_get_klines,
             params,
-            lambda rows: self._codec.decode_klines(symbol, rows),
+            lambda rows: codec.decode_klines(symbol, rows),
         )
         self.refused.update(bad.reason for bad in refused)
         return candles

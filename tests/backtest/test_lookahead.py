@@ -7,18 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backtest.lookahead import Looked, Proof, another_future
+from backtest.lookahead import Ahead, Looked, Proof, another_future
 from backtest.simulate import Delays, Replay, Venue
-from bot.building import setup_of
+from bot.building import setup_of, strategy_of
 from bot.config import load
-from bot.core.market import MINUTE_MS, Floats, Mask
+from bot.core.market import MINUTE_MS, Floats, Mask, Panel
 from bot.core.recording import Recorded
 from bot.core.rules import instruments_of
 from bot.core.strategy import Block, View
 from bot.edge.broker import fill_model
+from models.hourly import HourlyForecasts, forecast_ahead
 from models.train import fit
+from models.volatility_baselines import fit_baseline
 from strategies.masked_divergence import MaskedDivergence, Settings
 from tests.making import Wanting, walk
+from tests.models.volatile import volatile
 
 SETTINGS = load(None, {"account.cash": 10_000.0})
 COINS = tuple(f"C{at}/USDT" for at in range(6))
@@ -215,3 +218,35 @@ def test_a_peek_in_what_is_called_quiet_is_caught() -> None:
     found = look(Foreseeing)
     assert not found.identical
     assert "skipping what it calls quiet" in found.first_difference
+
+
+def sized(ahead: Ahead, cuts: int = 4) -> Looked:
+    """The proof of a volatility target of hold, with these volatilities ahead."""
+    settings = load(None, {"strategy.name": "volatility-target", "strategies.volatility-target.per": "coin"})
+    proof = Proof(settings, walk(400, COINS), 120, None, lambda: strategy_of(settings), ahead)
+    return proof.look(cuts, np.random.default_rng(3), lambda done, of: None)
+
+
+def ewma(panel: Panel) -> HourlyForecasts:
+    """What a model without anything to fit says of a panel."""
+    hours = volatile(400, coins=2)
+    return forecast_ahead(fit_baseline("ewma", hours, int(hours.open_ms[200])).of(panel.symbols), panel)
+
+
+def test_no_forecast_volatility_looks_ahead() -> None:
+    """Hours are made of slices that are over: with another future forecasts, sizes and orders stay as they were."""
+    found = sized(ewma)
+    assert (found.identical, found.first_difference) == (True, "")
+    assert found.compared > 500
+
+
+def test_a_volatility_that_looks_ahead_is_caught() -> None:
+    """One hour's forecast made at the close of the hour before it: told by the first slice that it moved at."""
+
+    def prophet(panel: Panel) -> HourlyForecasts:
+        told = ewma(panel)
+        return HourlyForecasts(told.open_ms[:-1], told.volatility[1:])
+
+    found = sized(prophet, cuts=12)
+    assert not found.identical
+    assert "the forecast moved" in found.first_difference

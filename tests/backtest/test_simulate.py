@@ -12,10 +12,13 @@ from msgspec.structs import astuple, replace
 from backtest.forecasts import Forecasts
 from backtest.simulate import Delays, Replay, Venue
 from bot.core.fills import FillModel
+from bot.core.hours import HOUR_MS
 from bot.core.market import MINUTE_MS, Floats, Panel, Side
 from bot.core.strategy import View
+from models.hourly import HourlyForecasts
+from strategies import build
 from strategies.masked_divergence import MaskedDivergence, Settings
-from tests.making import Wanting, instruments, panel, setup
+from tests.making import Wanting, instruments, panel, setup, walk
 
 DAY = 1_440
 
@@ -141,3 +144,78 @@ def test_a_strategy_cannot_write_into_the_candles() -> None:
     run = replay(panel(np.array([[100.0] * 3] * 8)), Scribbling())
     with pytest.raises(ValueError, match="read-only"):
         run.run()
+
+
+def hourly(candles: Panel, seed: int, known: float = 0.9) -> HourlyForecasts:
+    """Volatilities of every whole hour of these candles, some not known."""
+    open_ms = np.unique(candles.open_ms // HOUR_MS)[1:-1] * HOUR_MS
+    rng = np.random.default_rng(seed)
+    volatility = rng.lognormal(-4.5, 0.5, (len(open_ms), len(candles.symbols)))
+    return HourlyForecasts(open_ms, np.where(rng.random(volatility.shape) < known, volatility, np.nan))
+
+
+def test_a_decision_sees_the_volatilities_that_stand_at_its_close() -> None:
+    """The hour that the slice completes counts, the one that runs does not; before the first hour nothing is known."""
+    candles = walk(200)
+    told = hourly(candles, 1, known=1.0)
+    seen: dict[int, Floats] = {}
+
+    class Seeing(Wanting):
+        wants_volatility = True
+
+        def targets(self, view: View) -> Floats:
+            assert view.forecast is not None and view.forecast.volatility is not None
+            assert np.isnan(view.forecast.returns).all() and np.isnan(view.window.inferred).all()
+            seen[view.window.newest_ms + MINUTE_MS] = view.forecast.volatility.copy()
+            return super().targets(view)
+
+    run = replay(candles, Seeing(), Forecasts(None, volatility=told))
+    run.run()
+    assert len(seen) == len(candles) - run.first
+    for close_ms, volatility in seen.items():
+        hour = close_ms // HOUR_MS * HOUR_MS - HOUR_MS  # the newest that is over
+        at = np.flatnonzero(told.open_ms == hour)
+        expected = told.volatility[at[0]] if len(at) else np.full(3, np.nan)
+        assert np.array_equal(volatility, expected, equal_nan=True)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 2**16),
+    st.sampled_from(["hold", "masked-divergence"]),
+    st.sampled_from(["portfolio", "coin"]),
+    st.sampled_from([0.0, 0.015]),
+    st.sampled_from([0, 0.03]),
+    st.integers(0, 59),
+)
+def test_skipping_ahead_changes_nothing_of_a_sized_strategy(
+    seed: int, of: str, per: str, ceiling: float, stop: float, minute: int
+) -> None:
+    """Volatility targets of both kinds, the ceiling on entries, stops, absent candles: the same orders and equity."""
+    rng = np.random.default_rng(seed)
+    close = 100.0 * np.exp(np.cumsum(rng.normal(0, 0.004, (400, 3)), axis=0)).round(4)
+    close[rng.random(close.shape) < 0.002] = np.nan
+    candles = panel(close, start_ms=1_700_006_400_000 + minute * MINUTE_MS)
+    np.copyto(candles.open, close, where=np.isnan(candles.open))
+    inferred = np.where(np.isnan(close), np.nan, rng.normal(0, 0.004, close.shape))
+    forecasts = Forecasts(None if of == "hold" else inferred, volatility=hourly(candles, seed))
+    sections: dict[str, dict[str, Any]] = {
+        "volatility-target": {"of": of, "per": per, "band": 0.1, "target": 0.6},
+        "masked-divergence": {"window": 5, "divergence_threshold": 0.012, "min_return_threshold": 0.0},
+    }
+    limits = {"stop_loss": stop, "forecast_volatility_max": ceiling, "daily_loss_max": 0.5, "drawdown_max": 0.5}
+    runs = []
+    for skipping in (False, True):
+        strategy = build("volatility-target", sections, 0.0)
+        strategy.warmup = strategy.rows = min(strategy.rows, 241)  # or there would be nothing left to decide
+        run = replay(candles, strategy, forecasts, absent_max=0.4, cooldown_ms=120_000, **limits)
+        run.run_skipping() if skipping else run.run()
+        runs.append(run)
+    stepped, skipped = runs
+    assert list(map(astuple, skipped.fills)) == list(map(astuple, stepped.fills))
+    assert skipped.orders == stepped.orders
+    assert skipped.digest.value == stepped.digest.value
+    assert skipped.equity == stepped.equity
+    assert skipped.engine.risk.remember() == stepped.engine.risk.remember()
+    assert skipped.notes == stepped.notes
+    assert of != "hold" or ceiling or stepped.fills

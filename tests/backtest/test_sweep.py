@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backtest.forecasts import Forecasts, history_hash
+from backtest.forecasts import Forecasts, history_hash, returns_of
 from backtest.luck import sharpe_of
 from backtest.parameters import Choice, Parameter, Range, check, deepest, parse_all, with_values
 from backtest.run import rows_needed
@@ -58,7 +58,7 @@ def studied(folder: Path, seed: int = 1, workers: int = 1, **what: Any) -> Itera
 def run(folder: Path, trials: int, seed: int = 1, workers: int = 1) -> list[Tried]:
     """Searches on until there are so many trials; all of them, the oldest first."""
     with studied(folder, seed, workers) as study, closing(Trials(folder / "trials.sqlite")) as ledger:
-        search(study, BASE, searched(), "", trials, workers, ledger, 0, lambda done, of: None)
+        search(study, BASE, searched(), {"model": ""}, trials, workers, ledger, 0, lambda done, of: None)
         return sorted(tried_of(study), key=lambda one: one.number)
 
 
@@ -133,7 +133,7 @@ def test_settings_that_contradict_each_other_somewhere_are_searched_elsewhere(tm
         closing(StoredStudy(tmp_path, "study", {}, parameters, 1, 1)) as study,
         closing(Trials(tmp_path / "trials.sqlite")) as ledger,
     ):
-        search(study, BASE, searched(), "", 12, 1, ledger, 0, lambda done, of: None)
+        search(study, BASE, searched(), {"model": ""}, 12, 1, ledger, 0, lambda done, of: None)
         assert study.asked == 12
         assert 0 < len(study.done()) < 12
 
@@ -155,7 +155,7 @@ def test_the_held_out_part_begins_where_the_searched_one_ends() -> None:
     for each in (one, other):
         assert each.forecasts is not None and part.forecasts is not None
         rows = np.searchsorted(part.panel.open_ms, each.panel.open_ms)
-        assert np.array_equal(each.forecasts.returns, part.forecasts.returns[rows])
+        assert np.array_equal(returns_of(each.forecasts), returns_of(part.forecasts)[rows])
     assert len({part.data, one.data, other.data}) == 3
 
 
@@ -164,7 +164,7 @@ def test_a_trial_is_the_replay_of_its_settings(tmp_path: Path) -> None:
     found = run(tmp_path, 4)
     part = searched()
     for one in found:
-        result = part.play(with_values(BASE, one.values), "")
+        result = part.play(with_values(BASE, one.values), {"model": ""})
         worth = sharpe_of(result.equity, result.panel.open_ms, result.panel.interval_ms)
         assert one.worth == (worth or 0.0)
         assert (one.fills, one.total_return) == (len(result.fills), result.equity[-1] / result.capital - 1)

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import numpy as np
+import pytest
 
 from bot.core.commands import Cancel, Confirm, Fetch, Infer, Note, Query, Submit, WakeAt
 from bot.core.engine import Engine
@@ -12,6 +13,8 @@ from bot.core.events import (
     CandleClosed,
     CandleRefused,
     Confirmed,
+    Forecast,
+    Forecasted,
     ForecastFailed,
     History,
     Operator,
@@ -25,10 +28,11 @@ from bot.core.events import (
     Verb,
     Wake,
 )
-from bot.core.market import MINUTE_MS, Side
+from bot.core.market import MINUTE_MS, Floats, Side
 from bot.core.memory import remember
 from bot.core.snapshot import State
-from tests.making import COINS, START_MS, Talk, Wanting, answer, candle, panel, started, walk
+from bot.core.strategy import View
+from tests.making import COINS, START_MS, Talk, Wanting, answer, candle, panel, setup, started, walk
 
 HISTORY = walk(12)
 NEXT_MS = int(HISTORY.open_ms[-1]) + MINUTE_MS
@@ -213,7 +217,7 @@ def test_a_trailing_stop_follows_the_high() -> None:
     talk = bought(started(Wanting(), panel(flat()), trailing_stop=0.02))
     close_slice(talk, NEXT_MS + MINUTE_MS, (110.0, 100.0, 100.0)).says()
     close_slice(talk, NEXT_MS + 2 * MINUTE_MS, (107.0, 100.0, 100.0))
-    assert [command.order.reason for command in talk.of(Submit)] == ["trailing_stop"]  # type: ignore[union-attr]
+    assert [command.order.reason for command in talk.of(Submit)] == ["trailing_stop"]
 
 
 def test_an_unanswered_order_is_asked_for_and_absent_only_behind_the_fence() -> None:
@@ -221,7 +225,7 @@ def test_an_unanswered_order_is_asked_for_and_absent_only_behind_the_fence() -> 
     strategy = Wanting(weights=[0.3, np.nan, np.nan])
     talk = started(strategy, panel(flat()))
     close_slice(talk, NEXT_MS)
-    order = talk.of(Submit)[0].order  # type: ignore[union-attr]
+    order = talk.of(Submit)[0].order
     sent_ms = talk.now_ms
     talk.hears(Sent(order.client_id, sent_ms)).hears(Unanswered(order.client_id, "timeout"))
     talk.hears(Wake(), later_ms=2_000)
@@ -238,7 +242,7 @@ def test_nothing_replaces_an_unknown_order() -> None:
     """The wish that an unknown order may still fulfil is not sent again."""
     talk = started(Wanting(weights=[0.3, np.nan, np.nan]), panel(flat()))
     close_slice(talk, NEXT_MS)
-    order = talk.of(Submit)[0].order  # type: ignore[union-attr]
+    order = talk.of(Submit)[0].order
     talk.hears(Sent(order.client_id, talk.now_ms)).hears(Unanswered(order.client_id, "timeout"))
     close_slice(talk, NEXT_MS + MINUTE_MS)
     assert not talk.of(Submit)
@@ -249,7 +253,7 @@ def test_a_fill_is_booked_once_in_any_state() -> None:
     talk = started(Wanting(weights=[0.3, np.nan, np.nan]), panel(flat()))
     close_slice(talk, NEXT_MS)
     submit = talk.of(Submit)[0]
-    talk.hears(Canceled(submit.order.client_id, "canceled"))  # type: ignore[union-attr]
+    talk.hears(Canceled(submit.order.client_id, "canceled"))
     talk.fill(submit, "100", "7")
     talk.fill(submit, "100", "7")
     assert talk.engine.ledger.holdings["BTC/USDT"].quantity == 30
@@ -259,10 +263,10 @@ def test_what_outlives_its_slice_is_cancelled() -> None:
     """Fault O20: an unfilled order is cancelled at the end of its life."""
     talk = started(Wanting(weights=[0.3, np.nan, np.nan]), panel(flat()))
     close_slice(talk, NEXT_MS)
-    order = talk.of(Submit)[0].order  # type: ignore[union-attr]
+    order = talk.of(Submit)[0].order
     talk.hears(Sent(order.client_id, talk.now_ms)).hears(Accepted(order.client_id, "x"))
     talk.hears(Wake(), later_ms=60_000)
-    assert [command.client_id for command in talk.of(Cancel)] == [order.client_id]  # type: ignore[union-attr]
+    assert [command.client_id for command in talk.of(Cancel)] == [order.client_id]
 
 
 def test_a_burst_of_rejects_halts() -> None:
@@ -276,7 +280,7 @@ def test_a_burst_of_rejects_halts() -> None:
         talk.engine.risk._cooldowns.clear()
         talk.now_ms = NEXT_MS + 10 * MINUTE_MS + number
         talk.hears(SliceClosed(panel(flat(1), open_ms + 9 * MINUTE_MS).slice(0)))
-        order = talk.of(Submit)[0].order  # type: ignore[union-attr]
+        order = talk.of(Submit)[0].order
         talk.now_ms = NEXT_MS + 11 * MINUTE_MS + number
         talk.hears(Rejected(order.client_id, "-2010", "no"))
     assert talk.engine.risk.level == 3
@@ -328,7 +332,7 @@ def test_a_drawdown_reduces_and_a_person_leads_back() -> None:
     talk = bought(started(Wanting(), panel(flat()), drawdown_max=0.05, daily_loss_max=0.05, stop_loss=0.0))
     close_slice(talk, NEXT_MS + MINUTE_MS, (80.0, 100.0, 100.0))
     assert talk.engine.risk.level == 2
-    assert [command.order.side for command in talk.of(Submit)] == [Side.SELL]  # type: ignore[union-attr]
+    assert [command.order.side for command in talk.of(Submit)] == [Side.SELL]
     talk.hears(Operator(Verb.RESUME, "me"))
     assert talk.engine.risk.level == 0
 
@@ -349,7 +353,7 @@ def test_stopping_cancels_entries_and_makes_no_new_intent() -> None:
     """Fault P1: on the way down resting buys are cancelled and nothing new is wanted."""
     talk = started(Wanting(weights=[0.3, np.nan, np.nan]), panel(flat()))
     close_slice(talk, NEXT_MS)
-    order = talk.of(Submit)[0].order  # type: ignore[union-attr]
+    order = talk.of(Submit)[0].order
     talk.hears(Sent(order.client_id, talk.now_ms)).hears(Accepted(order.client_id, "x"))
     talk.hears(Stopping()).says(Cancel)
     close_slice(talk, NEXT_MS + MINUTE_MS)
@@ -449,16 +453,16 @@ def test_reduce_does_not_sell_at_a_price_in_doubt() -> None:
     assert not talk.of(Submit)
     talk.hears(Confirmed(COINS[0], 9.0))
     close_slice(talk, NEXT_MS + 3 * MINUTE_MS, (9.0, 100.0, 100.0))
-    assert [command.order.side for command in talk.of(Submit)] == [Side.SELL]  # type: ignore[union-attr]
+    assert [command.order.side for command in talk.of(Submit)] == [Side.SELL]
 
 
 def test_every_cause_is_told_when_it_opens_and_when_it_ends() -> None:
     """Invariant I36: whatever holds trading back says so once, with its number, and once when it is over."""
     talk = started(Wanting(weights=[0.3, np.nan, np.nan]), panel(flat()), rejects_max=1)
     close_slice(talk, NEXT_MS)
-    order = talk.of(Submit)[0].order  # type: ignore[union-attr]
+    order = talk.of(Submit)[0].order
     talk.hears(Sent(order.client_id, talk.now_ms)).hears(Rejected(order.client_id, "-2010", "no"))
-    told = [(note.code, note.fault) for note in talk.of(Note)]  # type: ignore[union-attr]
+    told = [(note.code, note.fault) for note in talk.of(Note)]
     assert ("risk.rejects", "O22") in told
     close_slice(talk, NEXT_MS + MINUTE_MS)
     assert "risk.rejects" not in talk.codes
@@ -476,7 +480,7 @@ def test_part_of_a_position_is_sold_once() -> None:
     talk = bought(started(strategy, panel(flat())))
     strategy.weights = [0.1, np.nan, np.nan]
     close_slice(talk, NEXT_MS + MINUTE_MS)
-    order = talk.of(Submit)[0].order  # type: ignore[union-attr]
+    order = talk.of(Submit)[0].order
     assert (order.side, order.quantity) == (Side.SELL, Decimal("19.999"))  # rounded down, from floats
     talk.hears(Sent(order.client_id, talk.now_ms)).hears(Accepted(order.client_id, "x"))
     close_slice(talk, NEXT_MS + 2 * MINUTE_MS)
@@ -488,11 +492,11 @@ def test_live_buys_count_toward_the_exposure() -> None:
     strategy = Wanting(weights=[0.3, np.nan, np.nan])
     talk = started(strategy, panel(flat()), exposure_max=0.5)
     close_slice(talk, NEXT_MS)
-    order = talk.of(Submit)[0].order  # type: ignore[union-attr]
+    order = talk.of(Submit)[0].order
     talk.hears(Sent(order.client_id, talk.now_ms)).hears(Unanswered(order.client_id, "timeout"))
     strategy.weights = [np.nan, 0.3, np.nan]
     close_slice(talk, NEXT_MS + MINUTE_MS)
-    (second,) = [command.order for command in talk.of(Submit)]  # type: ignore[union-attr]
+    (second,) = [command.order for command in talk.of(Submit)]
     assert float(second.quantity) * 100 == 2_000
 
 
@@ -501,8 +505,52 @@ def test_an_order_is_trimmed_to_order_max() -> None:
     talk = started(Wanting(weights=[0.3, np.nan, np.nan]), panel(flat()), order_max=0.1)
     close_slice(talk, NEXT_MS)
     (first,) = talk.of(Submit)
-    assert first.order.quantity == 10  # type: ignore[union-attr]
+    assert first.order.quantity == 10
     talk.fill(first, "100")
     close_slice(talk, NEXT_MS + MINUTE_MS)
     (second,) = talk.of(Submit)
-    assert second.order.quantity == 10  # type: ignore[union-attr]
+    assert second.order.quantity == 10
+
+
+def with_volatility(open_ms: int, *volatility: float) -> Forecasted:
+    """A forecast of the next hour's volatilities, from a bot without a model of returns."""
+    return Forecasted(Forecast(open_ms, np.full(3, np.nan), np.array(volatility)), 0.0)
+
+
+def test_a_ceiling_on_forecast_volatility_waits_for_the_forecast() -> None:
+    """A strategy that wants none is asked with one: the wild coin is not bought and said so, the unknown one is."""
+    talk = started(Wanting(weights=[0.2, 0.2, 0.2]), panel(flat()), forecast_volatility_max=0.03)
+    close_slice(talk, NEXT_MS).says(Infer)
+    talk.hears(with_volatility(NEXT_MS, 0.01, 0.04, np.nan)).says(Note, Submit, Submit)
+    assert [one.order.symbol for one in talk.of(Submit)] == [COINS[0], COINS[2]]
+    (note,) = talk.of(Note)
+    assert (note.code, note.symbol) == ("veto", COINS[1])
+    assert "forecast volatility 0.0400 an hour is above risk.forecast_volatility_max 0.0300" in note.text
+    assert np.isnan(talk.engine.window.inferred).all()
+
+
+def test_an_exit_is_not_held_back_by_the_ceiling() -> None:
+    """What is held is sold however wild the next hour will be."""
+    talk = bought(started(Wanting(), panel(flat())))
+    engine = Engine(setup(forecast_volatility_max=0.03), Wanting(weights=[0.0, np.nan, np.nan]))
+    other = Talk(engine, talk.now_ms)
+    other.hears(Reconciled(remember(talk.engine, 2, 2))).hears(History(panel(flat())))
+    close_slice(other, NEXT_MS + MINUTE_MS).says(Infer)
+    other.hears(with_volatility(NEXT_MS + MINUTE_MS, 0.5, 0.5, 0.5)).says(Submit)
+    assert other.of(Submit)[0].order.side is Side.SELL
+
+
+def test_a_strategy_that_wants_volatility_decides_on_the_forecast_it_gets() -> None:
+    """It waits for the answer, sees the volatilities in its view, and nothing is taken for inferred returns."""
+
+    class Seeing(Wanting):
+        wants_volatility = True
+
+        def targets(self, view: View) -> Floats:
+            assert view.forecast is not None and view.forecast.volatility is not None
+            return 0.001 / view.forecast.volatility
+
+    talk = started(Seeing(), panel(flat()))
+    close_slice(talk, NEXT_MS).says(Infer)
+    talk.hears(with_volatility(NEXT_MS, 0.01, 0.02, np.nan)).says(Submit, Submit)
+    assert [float(one.order.quantity) for one in talk.of(Submit)] == pytest.approx([10.0, 5.0], rel=0.01)

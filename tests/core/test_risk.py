@@ -85,6 +85,33 @@ def test_daily_loss_stops_entries_and_exits_go_on() -> None:
     assert isinstance(guard.approve(wish(Side.SELL), "a", 10_000, 1, 0, NOW_MS), Approved)
 
 
+@given(
+    st.lists(st.floats(0, 0.2) | st.just(float("nan")), min_size=3, max_size=3),
+    st.lists(st.floats(0, 1), min_size=3, max_size=3),
+    st.lists(st.floats(0, 0.5), min_size=3, max_size=3),
+)
+def test_the_ceiling_on_forecast_volatility_stops_entries_and_nothing_else(
+    ahead: list[float], wanted: list[float], held: list[float]
+) -> None:
+    """Above it a coin is not bought, with both values named; sales pass, and so does what is not known."""
+    guard, free = risk(forecast_volatility_max=0.05), risk()
+    owned, targets = portfolio(*held), np.array(wanted)
+    trimmed, vetoes = guard.trim(targets, owned, NOBUYS, 0.0, NOW_MS, np.array(ahead))
+    entering = targets > owned.weights
+    refused = entering & (np.array(ahead) > 0.05)
+    assert np.isnan(trimmed).tolist() == refused.tolist()
+    assert [veto.symbol for veto in vetoes] == [COINS[at] for at in np.flatnonzero(refused)]
+    assert (trimmed[~entering] == targets[~entering]).all()
+    for veto in vetoes:
+        value = ahead[COINS.index(veto.symbol)]
+        assert veto.reason == f"forecast volatility {value:.4f} an hour is above risk.forecast_volatility_max 0.0500"
+    for nothing in (
+        free.trim(targets, owned, NOBUYS, 0.0, NOW_MS, np.array(ahead)),
+        guard.trim(targets, owned, NOBUYS, 0.0, NOW_MS),
+    ):
+        assert not nothing[1]
+
+
 def test_a_new_day_starts_a_new_count_but_ends_no_latched_cause() -> None:
     """The loss limit is latched: only a person leads back."""
     guard = risk(daily_loss_max=0.05)

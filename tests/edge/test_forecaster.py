@@ -9,12 +9,16 @@ import pytest
 
 from bot.config import Forecaster as Settings
 from bot.core.events import Forecasted, ForecastFailed
+from bot.core.hours import hours_of
 from bot.core.market import MINUTE_MS, Floats, Panel
 from bot.edge import forecaster as module
 from bot.edge.clock import Clock
 from bot.edge.forecaster import Answer, Forecaster, ForecasterStuck, check_universe
+from bot.edge.volatility_work import VolatilityWork
 from models.baselines import Market
+from models.hourly import forecast_ahead
 from models.model import BadModel, Inferred
+from models.shipped_volatility import shipped_simple
 from tests.making import COINS, walk
 
 PANEL = walk(50)
@@ -216,3 +220,60 @@ def test_a_universe_names_what_differs() -> None:
     check_universe(("A/USDT", "B/USDT"), ("B/USDT", "A/USDT"))
     with pytest.raises(BadModel, match="lacks C/USDT, it also has A/USDT"):
         check_universe(("A/USDT", "B/USDT"), ("B/USDT", "C/USDT"))
+
+
+LONG = walk(100 * 60)
+
+
+class Hours:
+    """A forecaster with a volatility model, with or without one of returns, and what it delivered."""
+
+    def __init__(self, model: Market | None) -> None:
+        self.heard: list[Answer] = []
+        self.work = VolatilityWork(shipped_simple(COINS), shipped_simple(COINS), MINUTE_MS)
+        self.forecaster = Forecaster(model, Settings(), Clock(), self.heard.append, self.work)
+
+    async def hears(self, row: int) -> Answer:
+        """The answer to the question of this slice."""
+        self.forecaster.infer(int(LONG.open_ms[row]))
+        count = len(self.heard)
+        async with asyncio.timeout(5):
+            while len(self.heard) == count:
+                await asyncio.sleep(0.001)
+        return self.heard[-1]
+
+
+@pytest.mark.parametrize("model", [None, Market(COINS, MINUTE_MS)])
+async def test_a_forecast_carries_the_volatility_that_stands_at_the_slices_close(model: Market | None) -> None:
+    """NaN until past hours came, then what a backtest says; returns are NaN where nothing infers them."""
+    hours = Hours(model)
+    ahead = forecast_ahead(shipped_simple(COINS), LONG)
+    first = len(LONG) - 130
+    try:
+        hours.forecaster.observe(LONG.rows(first - 121, first))
+        cold = await hours.hears(first - 1)
+        assert isinstance(cold, Forecasted) and cold.forecast.volatility is not None
+        assert np.isnan(cold.forecast.volatility).all()
+        hours.forecaster.warm(hours.work.begin(hours_of(LONG.rows(0, first))), LONG.rows(first - 121, first))
+        for row in range(first, len(LONG)):
+            hours.forecaster.observe(LONG.rows(row, row + 1))
+            answer = await hours.hears(row)
+            wanted = ahead.at(int(LONG.open_ms[row]) + MINUTE_MS)
+            assert isinstance(answer, Forecasted) and answer.forecast.volatility is not None and wanted is not None
+            assert np.isfinite(wanted).all() and np.array_equal(answer.forecast.volatility, wanted)
+            assert np.isnan(answer.forecast.returns).all() == (model is None)
+        standing = hours.forecaster.volatility
+        assert standing is not None and standing.warm and standing.failed == 0
+    finally:
+        hours.forecaster.close()
+
+
+async def test_without_a_return_model_another_slice_is_refused_too() -> None:
+    """Asked for a slice that was not observed, there is no answer for it."""
+    hours = Hours(None)
+    try:
+        hours.forecaster.observe(LONG.rows(0, 5))
+        answer = await hours.hears(7)
+        assert isinstance(answer, ForecastFailed) and "stands at slice" in answer.reason
+    finally:
+        hours.forecaster.close()

@@ -3,10 +3,11 @@
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bot.edge.metrics import FATES, OUTCOMES, REASONS_MAX, STATES, Metrics
+from bot.edge.metrics import FATES, HOURS, OUTCOMES, REASONS_MAX, STATES, Metrics
 
 
 @pytest.fixture
@@ -30,6 +31,10 @@ def busy(metrics: Metrics) -> Metrics:
     metrics.inference_recently(0.001, 0.004)
     metrics.divergence(0.012)
     metrics.fate("ordered")
+    metrics.volatility_model("pretrained", "sph-net")
+    metrics.volatility(("BTC/USDT", "NEW/USDT"), np.array([0.004, np.nan]), np.array([0.003, 0.01]))
+    metrics.volatility_score(0.31, 0.33, 0.79)
+    metrics.volatility_hours(hours=2, failed=1, fallbacks=3, clamped=4)
     metrics.order("buy", "filled")
     metrics.fill("buy")
     metrics.account(10_012.5, 4_000.0, 0.6, 0.01)
@@ -67,6 +72,14 @@ def test_what_happened_is_what_is_read(metrics: Metrics) -> None:
     assert found["lacuna_divergence_ratio", ()] == 0.012
     assert [found["lacuna_divergences_total", (fate,)] for fate in FATES] == [1, 0, 0]
     assert found["lacuna_orders_total", ("buy", "filled")] == 1
+    assert found["lacuna_volatility_model_info", ("sph-net", "pretrained")] == 1
+    assert found["lacuna_volatility_forecast_ratio", ("BTC/USDT",)] == 0.004
+    assert np.isnan(found["lacuna_volatility_forecast_ratio", ("NEW/USDT",)])
+    assert found["lacuna_volatility_realised_ratio", ("NEW/USDT",)] == 0.01
+    assert [found["lacuna_volatility_qlike", (by,)] for by in ("model", "har")] == [0.31, 0.33]
+    assert found["lacuna_volatility_coverage_ratio", ()] == 0.79
+    assert [found["lacuna_volatility_forecasts_total", (outcome,)] for outcome in HOURS] == [2, 1]
+    assert found["lacuna_volatility_fallbacks_total", ()] == 3 and found["lacuna_volatility_clamped_total", ()] == 4
     assert found["lacuna_equity", ()] == 10_012.5
     assert found["lacuna_exposure_ratio", ()] == 0.6
     assert {state: found["lacuna_risk_state", (state,)] for state in STATES} == {

@@ -10,6 +10,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot.core.hours import HOUR_MS
 from bot.core.market import MINUTE_MS
 from bot.edge.clock import Clock
 from bot.edge.rest import RestError
@@ -315,3 +316,21 @@ async def test_one_symbols_trouble_ends_the_question() -> None:
     async with asking(exchange) as rest:
         with pytest.raises(RestError):
             await rest.candles((BTC, ETH, SOL), at(0), at(4))
+
+
+async def test_hours_are_asked_for_beside_any_timeframe() -> None:
+    """As hours, in one page of a thousand, closed ones alone; a pair that is not listed is told."""
+    exchange = server(now=60 * 1_002)
+    first = -(-START_MS // HOUR_MS) * HOUR_MS
+    exchange.opens = {first + HOUR_MS * hour for hour in range(1_010)}
+    async with asking(exchange) as rest:
+        candles = await rest.hours(BTC, first, first + 999 * HOUR_MS)
+        assert [one.open_ms for one in candles] == [first + HOUR_MS * hour for hour in range(1_000)]
+        assert [asked["interval"] for _, _, asked in exchange.asked] == ["1h"]
+        running = await rest.hours(BTC, first + 998 * HOUR_MS, first + 1_009 * HOUR_MS)
+        assert running[-1].open_ms + HOUR_MS <= exchange.clock.now_ms() < running[-1].open_ms + 2 * HOUR_MS
+        body = {"code": -1121, "msg": "Invalid symbol."}
+        exchange.interrupt = lambda number, request: web.json_response(body, status=400)
+        with pytest.raises(RestError) as caught:
+            await rest.hours(BTC, first, first)
+    assert caught.value.kind == "unlisted"

@@ -89,6 +89,24 @@ STATUS: dict[str, Any] = {
         "p50_ms": 1.21,
         "p99_ms": 3.9,
     },
+    "volatility": {
+        "model": "pretrained",
+        "architecture": "sph-net",
+        "of_ms": 1_700_010_000_000,
+        "warm": True,
+        "hours": 31,
+        "failed": 1,
+        "fallbacks": 62,
+        "clamped": 3,
+        "scored": 30,
+        "qlike": 0.3125,
+        "qlike_har": 0.3333,
+        "coverage": 0.795,
+        "coins": [
+            {"symbol": "PEPE/USDT", "forecast": 0.0123, "realised": None, "fallback": True},
+            {"symbol": "BTC/USDT", "forecast": 0.0041, "realised": 0.0038, "fallback": False},
+        ],
+    },
     "divergences_ms": 1_700_009_940_000,
     "divergences": [
         {
@@ -119,6 +137,11 @@ STATUS: dict[str, Any] = {
 
 MODEL = ("models/mine · gaussian", "last 1.3 ms · p50 1.2 ms · p99 3.9 ms", "163 of 166 forecasts answered", "2 late",
          "0.030 %", "0.22 %", "a round trip costs 0.22%", "vetoed")  # fmt: skip
+
+
+VOLATILITY = ("pretrained · sph-net", "QLIKE 0.313, HAR 0.333", "80 % within 80 % intervals", "30 hours scored",
+              "31 hours forecast · 1 failed · 62 coin hours by the fallback · 3 clamped", "PEPE/USDT", "1.230 %", "0.380 %",
+              ">fallback<")  # fmt: skip
 
 
 class Server:
@@ -312,6 +335,7 @@ async def test_the_page_shows_the_state_and_runs_nothing_of_it(server: Server, t
         "109 of 111",
         "XRP/USDT",
         *MODEL,
+        *VOLATILITY,
     ):
         assert shown in text, shown
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text

@@ -19,6 +19,7 @@ from bot.core.market import MINUTE_MS, Panel
 from bot.daemon import Daemon, Outcome
 from bot.edge.clock import Clock
 from bot.edge.store import Row, Store
+from bot.edge.volatility_work import VolatilityWork
 from bot.simulator.faults import Fault, parse_fault
 from bot.simulator.limits import Limits
 from bot.simulator.market import Market as PlayedMarket
@@ -78,6 +79,7 @@ class World:
         clock: Clock | None = None,
         started_ms: int | None = None,
         limits: Limits | None = None,
+        volatility: VolatilityWork | None = None,
     ) -> None:
         self.folder = folder
         self.alerts: list[Alerted] = []
@@ -87,13 +89,15 @@ class World:
         schedule: tuple[Fault, ...] = tuple(parse_fault(text, self.start_ms) for text in faults)
         self.exchange = SimulatedExchange(PlayedMarket(self.panel), self.clock, schedule, limits)
         self._model = model or Market(self.panel.symbols, MINUTE_MS)
+        self._volatility = volatility
         self._overrides = settings or {}
         self.daemon: Daemon
         self.task: asyncio.Task[Outcome]
 
     async def __aenter__(self) -> Self:
         await self.exchange.start()
-        self.daemon = Daemon(self.settings(), self.panel.symbols, self._model, self.clock, self._log(), 1)
+        symbols, volatility = self.panel.symbols, self._volatility
+        self.daemon = Daemon(self.settings(), symbols, self._model, self.clock, self._log(), 1, volatility)
         self.task = asyncio.create_task(self.daemon.run())
         return self
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bot.core.hours import HOUR_MS, hours_of
 from bot.core.market import MINUTE_MS
 from bot.exchanges.binance import decode_instruments
 from bot.simulator.limits import Limits
@@ -30,6 +31,21 @@ async def test_klines_are_the_panel_and_the_last_one_still_forms() -> None:
             assert [float(text) for text in row[1:6]] == wanted and row[0] == panel.open_ms[at]
         assert rows[-1][6] > exchange.clock.now_ms() and rows[-1][1] == rows[-1][4]
         assert rows[0][6] == rows[0][0] + MINUTE_MS - 1 and rows[0][11] == "0" and rows[0][8] > 0
+
+
+async def test_klines_of_hours_are_made_of_the_minutes() -> None:
+    """A closed hour is that of the bot's own resampling, its volume to the last decimal; the running one is there too."""
+    panel = synthetic_panel(4, 2_000)
+    assert START_MS % HOUR_MS == 0
+    hours = hours_of(panel)
+    async with trading(speed=1.0, history=330) as exchange:
+        _, rows, _ = await ask(exchange, KLINES, symbol="ETHUSDT", interval="1h", startTime=START_MS, limit=1_000)
+    assert [row[0] for row in rows] == hours.open_ms[:6].tolist()
+    for at, row in enumerate(rows[:5]):
+        wanted = [float(getattr(hours, name)[at, 1]) for name in ("open", "high", "low", "close")]
+        assert [float(text) for text in row[1:5]] == wanted
+        assert float(row[5]) == pytest.approx(float(hours.volume[at, 1]), rel=1e-12)
+        assert row[6] == row[0] + HOUR_MS - 1 and row[8] > 0
 
 
 @pytest.mark.parametrize(
