@@ -19,6 +19,7 @@ from zipfile import BadZipFile
 import numpy as np
 from msgspec import Struct
 
+from bot.core.events import Forecast
 from bot.core.market import FIELDS, Floats, Integers, Panel
 from bot.edge.forecaster import RETURN_MAX
 from bot.edge.volatility_work import VOLATILITY_MAX
@@ -58,6 +59,14 @@ class Forecasts(Struct, frozen=True, eq=False):
             (gain,) = self.gain
             return np.asarray(gain)
         return np.asarray(self.gain[self.model_at[row]])
+
+    def at(self, panel: Panel, row: int) -> Forecast | None:
+        """What a decision at this row of the panel is told; None where the model of returns has failed."""
+        open_ms, coins = int(panel.open_ms[row]), len(panel.symbols)
+        returns = np.full(coins, np.nan) if self.returns is None else self.returns[row]
+        if self.returns is not None and np.isnan(returns).all():
+            return None
+        return Forecast(open_ms, returns, self.volatility_at(open_ms + panel.interval_ms), self.gain_at(row))
 
     def volatility_at(self, close_ms: int) -> Floats | None:
         """The volatilities [N] that stand at this time, NaN where not known; None where no model forecasts them."""

@@ -24,7 +24,6 @@ from bot.core.events import (
     AnyEvent,
     Confirmed,
     Filled,
-    Forecast,
     Forecasted,
     ForecastFailed,
     History,
@@ -167,9 +166,11 @@ class Replay:
         return [first + int(at) for at in np.flatnonzero(~(quiet & np.array(steady)))]
 
     def _inferred(self, start: int, stop: int) -> Floats | None:
-        """The inferred returns of these rows, None where no model infers any."""
-        told = self._forecasts
-        return None if told is None or told.returns is None else told.returns[start:stop]
+        """The inferred returns of these rows, None where the strategy wants none."""
+        if not self.engine.strategy.wants_forecast:
+            return None
+        assert self._forecasts is not None and self._forecasts.returns is not None
+        return self._forecasts.returns[start:stop]
 
     def _may_pass(self) -> bool:
         return not (self._exchange.waiting or self._confirms) and self.engine.idle
@@ -247,12 +248,11 @@ class Replay:
         told = self._forecasts
         assert told is not None, "decisions that wait for forecasts were replayed without any"
         row = (open_ms - self._open_ms[0]) // self.panel.interval_ms
-        returns = np.full(len(self.panel.symbols), np.nan) if told.returns is None else told.returns[row]
-        if told.returns is not None and np.isnan(returns).all():
+        forecast = told.at(self.panel, row)
+        if forecast is None:
             self._tell(ForecastFailed(open_ms, "nothing was inferred"), now_ms)
         else:
-            volatility = told.volatility_at(open_ms + self.panel.interval_ms)
-            self._tell(Forecasted(Forecast(open_ms, returns, volatility, told.gain_at(row)), 0.0), now_ms)
+            self._tell(Forecasted(forecast, 0.0), now_ms)
 
     def _report(self, reports: list[Report], now_ms: int) -> None:
         for report in reports:

@@ -99,21 +99,21 @@ class Asking:
 
     async def hours(self) -> Panel:
         """The last hours that have closed. A coin that cannot be had while others can is left without, told once."""
-        stop_ms = self._clock.now_ms() // HOUR_MS * HOUR_MS - HOUR_MS
-        first_ms = stop_ms - (HOURS - 1) * HOUR_MS
         found: dict[str, list[Candle]] = {}
         failed: dict[str, RestError] = {}
         wanted, rounds = self._symbols, 0
         while wanted and rounds < HOURS_ROUNDS:
             if failed:
                 await self._wait_after(max(failed.values(), key=lambda why: why.retry_after))
+            stop_ms = self._clock.now_ms() // HOUR_MS * HOUR_MS - HOUR_MS
+            first_ms = stop_ms - (HOURS - 1) * HOUR_MS
             answers = await asyncio.gather(*(self._hours_of(symbol, first_ms, stop_ms) for symbol in wanted))
             told = dict(zip(wanted, answers, strict=True))
             failed = {symbol: one for symbol, one in told.items() if isinstance(one, RestError)}
             found |= {symbol: one for symbol, one in told.items() if not isinstance(one, RestError)}
             rounds += bool(found)
             wanted = tuple(symbol for symbol, why in failed.items() if why.kind not in HOPELESS)
-        lacking = [symbol for symbol in self._symbols if symbol not in found]
+        lacking = [symbol for symbol in self._symbols if not found.get(symbol)]
         if lacking:
             text = "no past hours could be had of these: no volatility is forecast of them before enough have passed"
             self._log.warning("hours.lacking", text=text, symbols=", ".join(lacking))

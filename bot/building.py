@@ -6,8 +6,7 @@ from bot.core.strategy import Strategy
 from models.intersection import Intersection
 from models.model import Model
 from strategies import build, involved
-from strategies.telling import Telling
-from strategies.volatility_target import VolatilityTarget
+from strategies.telling import telling
 
 
 def strategy_of(settings: Settings) -> Strategy:
@@ -23,12 +22,10 @@ def volatility_wanted(settings: Settings) -> bool:
 def remarks_on(settings: Settings, model: Model) -> tuple[str, ...]:
     """What is to be said once of a model before it is traded on: coins left out, and a gate that nothing passes."""
     left_out = model.remarks if isinstance(model, Intersection) else ()
-    strategy = strategy_of(settings)
-    if isinstance(strategy, VolatilityTarget):
-        strategy = strategy.inner
-    *_, name = involved(settings.strategy.name, settings.strategies)
-    if not isinstance(strategy, Telling):
+    strategy = telling(strategy_of(settings))
+    if strategy is None:
         return left_out
+    *_, name = involved(settings.strategy.name, settings.strategies)
     why = strategy.hopeless(model.infer().gain)
     if not why:
         return left_out

@@ -144,6 +144,7 @@ class Forecaster(Section):
     """The model and its time budget. Empty model: the strategy needs none.
 
     `intersect`: a model for another universe runs on the coins that it shares with market.symbols.
+    `warm_within_s`: what past hours for it may delay the start; later ones are taken while trading.
     `volatility`: what forecasts the next hour's: `pretrained`, `har`, a model folder, or empty for none.
     """
 
@@ -151,6 +152,7 @@ class Forecaster(Section):
     volatility: str = "pretrained"
     intersect: bool = False
     budget_s: float = Field(20.0, gt=0)
+    warm_within_s: float = Field(20.0, gt=0)
 
 
 class Storage(Section):

@@ -49,7 +49,6 @@ from models.model import Model
 SETTLE_S = 3.0  # of the 8 s that a stop may take (fault P1)
 NOTES_KEPT, SLICES_KEPT, CURVE_KEPT = 20, 12, 1_440
 MEASURE_S = 5.0
-WARM_WITHIN_S = 20.0  # what past hours may delay the start; later ones are waited for while trading
 HOURS_SEEN = 2  # what the window holds at least of them, so that slices tell the running hour whole
 
 
@@ -188,7 +187,7 @@ class Daemon:
         await self.pump.take(History(await self._asking.first_history()))
         if self._volatility:
             warming = self._tasks.create_task(self._warm(), name="warm")
-            await asyncio.wait((warming,), timeout=WARM_WITHIN_S / self.clock.speed)
+            await asyncio.wait((warming,), timeout=self.settings.forecaster.warm_within_s / self.clock.speed)
         self.pump.observe()  # a long history takes the model a while: not on the first slice's time
         self._pumping = self._tasks.create_task(self.pump.run(), name="pump")
         self._tasks.create_task(self._asking.keep_time(), name="clock")
@@ -316,8 +315,11 @@ class Daemon:
         self._tasks.create_task(self._fill(start_ms), name="hole")
 
     async def _fill(self, start_ms: int) -> None:
+        missed = self._volatility is not None and start_ms <= self.pump.observed_ms
+        if missed and self.forecaster:  # it was shown the hole, and is not shown what fills it
+            self.forecaster.cool()
         await self._asking.hole(start_ms)
-        if self._volatility and start_ms < self.engine.window.oldest_ms:
+        if missed:
             await self.pump.drain()
             await self._warm()
 
@@ -329,7 +331,7 @@ class Daemon:
             self._gauges.read_queues(self.pump.depth, self.journal, self.faults)
             self._gauges.read_market_data(self.feed, self.rest)
             if self.forecaster:
-                self._gauges.read_forecaster(self.forecaster, self.faults)
+                self._gauges.read_forecaster(self.forecaster, self.faults, self.clock.now_ms())
             await asyncio.sleep(MEASURE_S)
 
     def _alert(self, alert: Alert) -> None:

@@ -17,7 +17,7 @@ from bot.core.market import Floats, Integers
 from bot.core.planner import FULL_EXIT
 from bot.core.strategy import Portfolio, Strategy, View
 from bot.core.window import Sight
-from strategies.telling import Telling
+from strategies.telling import telling
 
 STRONGEST = 8
 
@@ -70,8 +70,8 @@ class Fates:
 
     def _fate(self, view: View, at: int, divergence: Floats, returns: Floats) -> Fate:
         engine, symbol = self._engine, view.window.symbols[at]
-        strategy = engine.strategy
-        opinion = strategy.opinion(view, at) if isinstance(strategy, Telling) else None
+        strategy, teller = engine.strategy, telling(engine.strategy)
+        opinion = teller.opinion(view, at) if teller else None
         made = (one for one in engine.orders.live.values() if one.symbol == symbol and one.open_ms == self.open_ms)
         order = next(made, None)  # just made, so it lives
         veto_ms, veto = self._vetoes.get(symbol, (0, ""))
@@ -88,7 +88,7 @@ class Fates:
             float(divergence[at] + returns[at]),
             float(returns[at]),
             opinion.expected if opinion else None,
-            strategy.cost if isinstance(strategy, Telling) else 0.0,
+            teller.cost if teller else 0.0,
             order.client_id if order is not None else "",
             vetoed,
             why,

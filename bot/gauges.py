@@ -40,19 +40,19 @@ class Gauges:
         for reason, total in rest.refused.items():
             self._metrics.refused_candles(reason, self._grown(f"refused {reason}", total))
 
-    def read_forecaster(self, forecaster: Forecaster, faults: Faults) -> None:
+    def read_forecaster(self, forecaster: Forecaster, faults: Faults, now_ms: int) -> None:
         for outcome in FORECASTS:
             self._metrics.forecasts(outcome, self._grown(outcome, getattr(forecaster, outcome)))
         spent = forecaster.spent
         if spent:
             self._metrics.inference_recently(spent.p50, spent.p99)
         if forecaster.volatility:
-            self._read_volatility(forecaster.volatility, faults)
+            self._read_volatility(forecaster.volatility, faults, now_ms)
 
-    def _read_volatility(self, standing: Standing, faults: Faults) -> None:
+    def _read_volatility(self, standing: Standing, faults: Faults, now_ms: int) -> None:
         """What is forecast of the running hour; an hour's forecast that has failed is a fault of its own (C6)."""
         if standing.open_ms:
-            self._metrics.volatility(standing.symbols, standing.forecast, standing.realised)
+            self._metrics.volatility(standing.symbols, standing.of_hour(now_ms), standing.realised)
             self._metrics.volatility_score(standing.score.qlike, standing.score.simple, standing.score.coverage)
         names = ("hours", "failed", "fallbacks", "clamped")
         grown = {name: self._grown(f"volatility {name}", getattr(standing, name)) for name in names}

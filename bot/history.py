@@ -118,7 +118,7 @@ def history_of(asked: Asked) -> History:
             volatility = replace(volatility, before=None)
     panel = load_panel(asked.candles, symbols, load_from_ms, asked.span.stop_ms, exchange=asked.exchange)
     first = max(int(np.searchsorted(panel.open_ms, start_ms)), needed)
-    _check_length(asked.span, len(panel) - first, needed)
+    _check_length(asked.span, len(panel) - first, needed, volatility is not None)
     if asked.span.start_ms is not None and panel.open_ms[first] > asked.span.start_ms:
         late = f"decided from {utc(int(panel.open_ms[first]))} on, not from {utc(asked.span.start_ms)}"
         remarks += (f"{late}: {needed} slices warm up, and the candles begin at {utc(whole[0])}",)
@@ -280,8 +280,10 @@ def _start(span: TimeRange, fitted_on: FittedOn, whole: Range, interval_ms: int,
     return span.start_ms
 
 
-def _check_length(span: TimeRange, decided: int, needed: int) -> None:
+def _check_length(span: TimeRange, decided: int, needed: int, hours: bool) -> None:
     if decided < 2:
         more = "fetch more candles" if span == TimeRange() else "ask for a longer range, or for a later one"
+        if hours:
+            more += ", warm volatility up with --hours DIR, or set forecaster.volatility=har, which needs a week"
         text = f"{max(decided, 0)} slices are left to decide behind the {needed} that warm up, 2 are the least: {more}"
         raise BadConfiguration([f"{span.option}: {text}"])

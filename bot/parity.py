@@ -39,6 +39,7 @@ from models.model import Model
 from models.volatility_model import VolatilityModel
 
 STANDS = (0.9, 0.93, 0.96, 0.99)  # a candle leaves its open when most of it is over
+ROUNDING = 1e-9  # of volumes: an hour that the exchange tells is no sum of its minutes to the last bit
 LAST_SLICES = 2  # their orders have not met the next open when the play ends
 
 
@@ -92,11 +93,15 @@ def compare(
     played = panel.rows(start, min(last + 1 + LAST_SLICES, len(panel)))
     hours = None if volatility is None else volatility_ahead(volatility, panel)
     replayed = _of_replay(settings, played, began - start, fresh, snapshot, hours)
-    return differences(paper, replayed, began_ms, last_ms - LAST_SLICES * panel.interval_ms)
+    rounding = ROUNDING if hours is not None else 0.0
+    return differences(paper, replayed, began_ms, last_ms - LAST_SLICES * panel.interval_ms, rounding)
 
 
-def differences(paper: Done, replayed: Done, from_ms: int, until_ms: int) -> Compared:
-    """The first thing that differs in the slices opened from `from_ms` to `until_ms`, and how many agree."""
+def differences(paper: Done, replayed: Done, from_ms: int, until_ms: int, rounding: float = 0.0) -> Compared:
+    """The first thing that differs in the slices opened from `from_ms` to `until_ms`, and how many agree.
+
+    `rounding` is by what share of itself a number of forecasts and targets may differ.
+    """
     counts = dict.fromkeys(("forecasts", "targets", "orders", "fills"), 0)
     slices = sorted(at_ms for at_ms in paper.targets.keys() | replayed.targets.keys() if from_ms <= at_ms <= until_ms)
     for at_ms in slices:
@@ -105,17 +110,17 @@ def differences(paper: Done, replayed: Done, from_ms: int, until_ms: int) -> Com
             if kind in ("orders", "fills"):
                 one, other = sorted(one or ()), sorted(other or ())
             counts[kind] += len(one) if isinstance(one, list) else one is not None or other is not None
-            difference = _difference(one, other)
+            difference = _difference(one, other, rounding)
             if difference:
                 text = f"slice {at_ms}, {kind}: {difference}"
                 return Compared(sum(counts.values()), False, text, len(slices), **counts)
     return Compared(sum(counts.values()), bool(slices), "" if slices else "no slice was decided", len(slices), **counts)
 
 
-def _difference(one: Any, other: Any) -> str:
+def _difference(one: Any, other: Any, rounding: float) -> str:
     """What differs between paper's and the replay's, in words; "" when nothing does."""
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        moved = ~((one == other) | (np.isnan(one) & np.isnan(other)))
+        moved = ~np.isclose(one, other, rtol=rounding, atol=0.0, equal_nan=True)
         at = int(moved.argmax())
         return f"coin {at}: paper {one[at]!r}, replay {other[at]!r}" if moved.any() else ""
     if one is None or other is None:
@@ -198,13 +203,8 @@ def _ahead(forecasts: Forecasts | None, panel: Panel) -> dict[int, Floats]:
     """What the replay was told, slice by slice, as `_told` has it; a forecast that failed is none."""
     if forecasts is None:
         return {}
-    found = {}
-    for row, open_ms in enumerate(panel.open_ms.tolist()):
-        returns = np.full(len(panel.symbols), np.nan) if forecasts.returns is None else forecasts.returns[row]
-        if forecasts.returns is None or not np.isnan(returns).all():
-            forecast = Forecast(open_ms, returns, forecasts.volatility_at(open_ms + panel.interval_ms))
-            found[open_ms] = _told(forecast, forecast.volatility is not None)
-    return found
+    told = (forecasts.at(panel, row) for row in range(len(panel)))
+    return {one.open_ms: _told(one, one.volatility is not None) for one in told if one is not None}
 
 
 def _told(forecast: Forecast, volatility_wanted: bool) -> Floats:

@@ -104,7 +104,7 @@ class Pump:
         self._idle = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
-        self._observed_ms = 0
+        self.observed_ms = 0
         self._digest = hashlib.blake2b(digest_size=16)
         self._slice_took = 0.0
         self.decision_seconds = 0.0
@@ -234,13 +234,13 @@ class Pump:
     def observe(self) -> None:
         """Hands the model every slice it has not seen: the history before the first question, then each new one."""
         if self._forecaster is not None:
-            self._forecaster.observe(self.engine.window.panel(self._observed_ms))
-            self._observed_ms = self.engine.window.newest_ms
+            self._forecaster.observe(self.engine.window.panel(self.observed_ms))
+            self.observed_ms = self.engine.window.newest_ms
 
     def _observe_unasked(self) -> None:
         """What was decided without a question is observed too; what is all absent waits, a hole may be filled yet."""
         window = self.engine.window
-        if self.engine.decided_ms == window.newest_ms != self._observed_ms and np.isfinite(window.close[-1]).any():
+        if self.engine.decided_ms == window.newest_ms != self.observed_ms and np.isfinite(window.close[-1]).any():
             self.observe()
 
     def _infer(self, open_ms: int) -> None:

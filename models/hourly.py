@@ -7,7 +7,7 @@ completes the newest hour among them; where the next hour never became complete 
 import numpy as np
 from msgspec import Struct
 
-from bot.core.hours import HOUR_MS, Hours
+from bot.core.hours import HOUR_MS, Hours, joined
 from bot.core.market import Floats, Integers, Panel
 from models.model import BadModel
 from models.volatility_model import VolatilityForecast, VolatilityModel
@@ -46,11 +46,6 @@ class Hourly:
     def interval_ms(self) -> int:
         return self._hours.interval_ms
 
-    @property
-    def warmup(self) -> int:
-        """Slices to observe before the first forecast is worth having."""
-        return (self.model.warmup + 1) * (HOUR_MS // self.interval_ms)
-
     def warm(self, hours: Panel) -> None:
         """Hours from before the first slice, of which no hour is made."""
         self._take(hours)
@@ -86,17 +81,7 @@ def forecast_ahead(model: VolatilityModel, panel: Panel, before: Panel | None = 
     first = 0
     if before is not None:
         earlier = before.rows(0, int(np.searchsorted(before.open_ms, hours.open_ms[0]))) if len(hours) else before
-        first, hours = (
-            max(0, len(earlier) - 1),
-            joined(earlier, hours),
-        )  # the last one's stands in the panel's first hour
+        first = max(0, len(earlier) - 1)  # the last one's stands in the panel's first hour
+        hours = joined((earlier.of(hours.symbols), hours))
     found = model.forecast_panel(hours, first)
     return HourlyForecasts(found.open_ms, found.volatility)
-
-
-def joined(before: Panel, after: Panel) -> Panel:
-    """The rows of both, in this order; KeyError where `before` lacks a coin."""
-    given = before.of(after.symbols)
-    names = ("open_ms", "open", "high", "low", "close", "volume", "present")
-    arrays = (np.concatenate((getattr(given, name), getattr(after, name))) for name in names)
-    return Panel(after.symbols, after.interval_ms, *arrays)

@@ -5,7 +5,8 @@ from typing import Protocol, runtime_checkable
 from msgspec import Struct
 
 from bot.core.market import Floats
-from bot.core.strategy import View
+from bot.core.strategy import Strategy, View
+from strategies.volatility_target import VolatilityTarget
 
 
 class Opinion(Struct, frozen=True):
@@ -32,3 +33,9 @@ class Telling(Protocol):
     def opinion(self, view: View, at: int) -> Opinion:
         """Of the coin at this index, by the rule that `targets` follows. Same view, same opinion."""
         ...
+
+
+def telling(strategy: Strategy) -> Telling | None:
+    """Who tells why a coin is or is not bought: the strategy, or the one that it sizes; None where neither does."""
+    inner = strategy.inner if isinstance(strategy, VolatilityTarget) else strategy
+    return inner if isinstance(inner, Telling) else None

@@ -9,7 +9,8 @@ Correlation  r is the mean over all pairs of the coins' correlations in the wind
              over its root mean square, n coins, r = (mean_b (sum_i z_bi)^2 - n) / (n (n - 1)), at least 0. Blocks are of
              BLOCK slices, since coins answer each other with a delay: the returns of single slices correlate too little.
 Year         HOURS of independent returns: an hour's volatility times sqrt(8760).
-Not known    a coin's forecast: it is sized with `least`, and what is held of it is left out of the portfolio's.
+Not known    a coin's forecast: an entry is sized with `least`, what is held of it is let be, and left out of the
+             portfolio's.
 Two ways     a strategy that stands (bot/core/strategy.py) is held to factor x standing shares, coin by coin, asked when an
              hour closes, as there is a forecast an hour. Of any other the entries are made smaller, and everything else
              passes: w is then what is held with its targets in place.
@@ -84,9 +85,11 @@ class VolatilityTarget:
         """The nearest shares within the band of what is wanted, NaN where they are; None within an hour."""
         if (view.window.newest_ms + view.window.interval_ms) % HOUR_MS:
             return None
-        wanted, weights = self._sizing(view).factor * inner.standing(view), view.portfolio.weights
+        sizing, weights = self._sizing(view), view.portfolio.weights
+        wanted = sizing.factor * inner.standing(view)
         near = np.clip(weights, wanted * (1 - self.settings.band), wanted * (1 + self.settings.band))
-        targets: Floats = np.where(near == weights, np.nan, np.where(weights > 0, near, wanted))
+        let_be = (near == weights) | ((weights > 0) & np.isnan(sizing.forecast))
+        targets: Floats = np.where(let_be, np.nan, np.where(weights > 0, near, wanted))
         return targets
 
     def _scaled(self, view: View) -> Floats | None:

@@ -13,6 +13,8 @@ from bot.core.memory import remember
 from bot.core.strategy import Strategy
 from bot.fates import STRONGEST, Fate, Fates, strongest
 from strategies.masked_divergence import MaskedDivergence, Settings
+from strategies.volatility_target import Settings as Sizing
+from strategies.volatility_target import VolatilityTarget
 from tests.making import COINS, Talk, Wanting, answer, panel, started
 
 ROWS = 40
@@ -46,6 +48,16 @@ class Watched:
         for _ in range(slices):
             self.decides(0.001, -0.001, 0.001)
         return self
+
+
+def test_a_sized_strategy_tells_as_it_would_alone() -> None:
+    """What was expected, what it had to beat, and why a coin was left."""
+    sized = VolatilityTarget(Sizing(of="masked-divergence", per="coin", least=1.0), MaskedDivergence(RULE))
+    alone, both = (
+        Watched(one).learns().decides(0.01, 0.001, 0.001, gain=0.1) for one in (MaskedDivergence(RULE), sized)
+    )
+    assert [(one.expected, one.cost, one.why) for one in both] == [(one.expected, one.cost, one.why) for one in alone]
+    assert both[0].cost == 0.002 and both[0].expected == pytest.approx(0.001)
 
 
 def test_a_buy_says_what_it_was_expected_to_bring() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bot.config import Forecaster as Settings
-from bot.core.hours import hours_of
+from bot.core.hours import HOUR_MS, hours_of
 from bot.core.market import MINUTE_MS
 from bot.edge.clock import Clock
 from bot.edge.faults import Alert, Faults
@@ -26,13 +26,16 @@ async def test_an_hour_whose_forecast_failed_is_a_fault_once() -> None:
     forecaster = Forecaster(None, Settings(), Clock(), lambda answer: None, work)
     forecaster.close()  # the worker is away: what it would do is done here
     work.warm(work.begin(hours_of(MINUTES)), MINUTES.rows(len(MINUTES) - 121, len(MINUTES)))
-    gauges.read_forecaster(forecaster, faults)
+    hour_ms = work.standing.open_ms
+    gauges.read_forecaster(forecaster, faults, hour_ms + 5 * HOUR_MS)
+    assert np.isnan(samples(metrics)["lacuna_volatility_forecast_ratio", (COINS[0],)])  # of an hour long over
+    gauges.read_forecaster(forecaster, faults, hour_ms + HOUR_MS)
     found = samples(metrics)
     assert found["lacuna_volatility_forecasts_total", ("answered",)] == 1 and not alerts
     assert all(found["lacuna_volatility_forecast_ratio", (symbol,)] > 0 for symbol in COINS)
     work._fail("odd")
     for _ in range(2):
-        gauges.read_forecaster(forecaster, faults)
+        gauges.read_forecaster(forecaster, faults, hour_ms + HOUR_MS)
     found = samples(metrics)
     assert found["lacuna_volatility_forecasts_total", ("failed",)] == 1
     assert np.isnan(found["lacuna_volatility_forecast_ratio", (COINS[0],)])

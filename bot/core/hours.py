@@ -5,6 +5,8 @@ Complete  an hour is there once all of its slices are: one that the tape begins 
 Presence  a coin is there in an hour if it traded in one of its slices and at most ABSENT_MAX of them are not known.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bot.core.market import FIELDS, Floats, Integers, Mask, Panel
@@ -35,7 +37,7 @@ class Hours:
         if int(earliest.open_ms[0]) >= running_ms:
             self._pending.append(_copied(fresh))
             return _nothing(self.symbols, HOUR_MS)
-        both = _joined([*self._pending, fresh])
+        both = joined([*self._pending, fresh])
         over = int(np.searchsorted(both.open_ms, running_ms))
         self._pending = [_copied(both.rows(over, len(both)))] if over < len(both) else []
         return _hours(both.rows(0, over))
@@ -79,7 +81,8 @@ def _picked(values: Floats, at: Integers) -> Floats:
     return found
 
 
-def _joined(several: list[Panel]) -> Panel:
+def joined(several: Sequence[Panel]) -> Panel:
+    """The rows of all, in this order; of the same coins and interval."""
     if len(several) == 1:
         return several[0]
     names = ("open_ms", *FIELDS, "present")

@@ -52,6 +52,10 @@ class _Warmth(Struct, frozen=True, eq=False):
     slices: Panel
 
 
+class _Cooling(Struct, frozen=True):
+    """From here on volatility is not known."""
+
+
 class Spent(Struct, frozen=True):
     """What inferences took, in seconds: the last one, and the median and the 99th percentile of the recent ones."""
 
@@ -82,7 +86,7 @@ class Forecaster:
         self._clock = clock
         self._deliver = deliver
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Panel | _Warmth] = deque()
+        self._waiting: deque[Panel | _Warmth | _Cooling] = deque()
         self._question: _Question | None = None
         self._newest_ms = 0
         self._trouble = ""  # of slices absorbed since the last answer; the worker's alone, as is
@@ -112,6 +116,12 @@ class Forecaster:
         """
         with self._something:
             self._waiting.append(_Warmth(begun, slices))
+            self._something.notify()
+
+    def cool(self) -> None:
+        """Slices were missed: nothing is known of volatility until `warm`."""
+        with self._something:
+            self._waiting.append(_Cooling())
             self._something.notify()
 
     def infer(self, open_ms: int) -> None:
@@ -175,10 +185,13 @@ class Forecaster:
             self._tell_loop(self._tell, question, answer, self._clock.monotonic() - began)
         return True
 
-    def _absorb(self, one: Panel | _Warmth) -> None:
-        if isinstance(one, _Warmth):
+    def _absorb(self, one: Panel | _Warmth | _Cooling) -> None:
+        if not isinstance(one, Panel):
             assert self._volatility is not None, "a volatility model came where there is none"
-            self._volatility.warm(one.begun, one.slices)
+            if isinstance(one, _Warmth):
+                self._volatility.warm(one.begun, one.slices)
+            else:
+                self._volatility.cool()
             return
         self._stands_ms = int(one.open_ms[-1]) if len(one) else self._stands_ms
         if self._model is not None:

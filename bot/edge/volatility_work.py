@@ -1,6 +1,7 @@
 """The volatility model beside the return model, on the forecaster's thread: warmed up, asked at each hour's close, watched.
 
-Cold      until `warm`, and again where warming up failed: every volatility is NaN.
+Cold      until `warm`, and again from `cool` on: every volatility is NaN. Where warming up failed, slices alone warm
+          fresh models.
 Failure   a numeric one, or a forecast that is absurd (C6), costs that hour's forecast: counted, and NaN until the next.
 Watched   beside the panel HAR, which sees the same hours; where that fails, an hour is not scored.
 """
@@ -9,6 +10,7 @@ import contextlib
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.core.hours import HOUR_MS
 from bot.core.market import Floats, Mask, Panel
@@ -41,6 +43,12 @@ class Standing(Struct, frozen=True, eq=False):
     clamped: int
     score: WatchScore
     trouble: str
+
+    def of_hour(self, now_ms: int) -> Floats:
+        """The forecast [N] of the hour that is running; NaN where it is of one that has passed."""
+        if now_ms < self.open_ms + 2 * HOUR_MS:
+            return self.forecast
+        return np.full(len(self.symbols), np.nan)
 
 
 class Begun(Struct, frozen=True, eq=False):
@@ -88,18 +96,26 @@ class VolatilityWork:
         if len(slices):
             whole_ms = -(-int(slices.open_ms[0]) // HOUR_MS) * HOUR_MS
             hours = hours.rows(0, int(np.searchsorted(hours.open_ms, whole_ms)))
+        self._warm = True
         self._model, self._simple = Hourly(begun.model, self.interval_ms), begun.simple
         try:
             self._model.warm(hours)
             self._simple.observe(hours)
         except NUMERIC as why:
             trouble = f"{type(why).__name__}: {why}"
-        self._warm = not trouble
         if trouble:
+            hours = hours.rows(0, 0)
+            model, self._simple = (one.of(self.symbols) for one in self._pristine)
+            self._model = Hourly(model, self.interval_ms)
             self._fail(trouble)
-            return
         told = self._completed(slices)
         self._learn(told if len(told) else hours.rows(max(0, len(hours) - 1), len(hours)))
+        self.standing = replace(self.standing, warm=True)
+
+    def cool(self) -> None:
+        """What comes next does not follow on what came before: nothing is known until `warm`."""
+        self._warm = False
+        self.standing = replace(self._stands(self.standing.open_ms, None), warm=False)
 
     def observe(self, slices: Panel) -> None:
         """Absorbs the next slices; where they complete an hour, the one after it is forecast."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from bot.core.hours import hours_of
+from bot.core.hours import HOUR_MS, hours_of
 from bot.core.market import MINUTE_MS, Floats, Panel
 from bot.edge.volatility_work import LATEST, VolatilityWork
 from bot.simulator.synthetic import synthetic_panel
@@ -144,14 +144,17 @@ def test_an_absurd_forecast_is_refused(minutes: Panel, says: float) -> None:
     assert np.isfinite(work.at(close_of(minutes, LIVE + 119))).all() and work.standing.failed == 1
 
 
-def test_warming_up_that_fails_leaves_it_cold(minutes: Panel) -> None:
-    """Told, and NaN; the next time may do."""
+def test_after_warming_up_that_fails_slices_go_on(minutes: Panel) -> None:
+    """Told, and NaN; hours are followed all the same, from slices alone; the next warming up may do."""
     model = Odd(minutes.symbols)
     model.trouble = ValueError("odd")
     work = warmed(minutes, model)
-    assert not work.standing.warm and work.standing.failed == 1
+    assert work.standing.failed >= 1 and work.standing.trouble == "ValueError: odd"
     assert np.isnan(work.at(close_of(minutes, LIVE - 1))).all()
     model.trouble = None
+    work.observe(minutes.rows(LIVE, LIVE + 120))
+    assert work.standing.warm and work.standing.hours == 1
+    assert work.standing.open_ms == int(minutes.open_ms[LIVE + 119]) + MINUTE_MS - HOUR_MS
     work.warm(work.begin(hours_of(minutes.rows(0, LIVE))), minutes.rows(LIVE - 121, LIVE))
     assert work.standing.warm and np.isfinite(work.at(close_of(minutes, LIVE - 1))).all()
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bot.core.hours import HOUR_MS, hours_of
+from bot.core.hours import HOUR_MS, hours_of, joined
 from bot.core.market import FIELDS, MINUTE_MS, Floats, Panel
-from models.hourly import Hourly, HourlyForecasts, forecast_ahead, joined
+from models.hourly import Hourly, HourlyForecasts, forecast_ahead
 from models.model import BadModel
 from models.volatility_baselines import fit_baseline
 from tests.models.hours import equal
@@ -108,14 +108,13 @@ def test_hours_before_warm_up() -> None:
     assert np.isfinite(nothing(warm.at(begin_ms))).all()
     assert cold.at(begin_ms + HOUR_MS) is not None and not np.isfinite(nothing(cold.at(begin_ms + HOUR_MS))).any()
     assert np.isfinite(nothing(cold.at(begin_ms + (HAR.warmup + 1) * HOUR_MS))).all()
-    assert Hourly(HAR, QUARTER_MS).warmup == 4 * (HAR.warmup + 1)
 
 
 def test_hours_that_overlap_the_slices_are_the_slices_own() -> None:
     """What `before` says of hours that the panel has too is not looked at."""
     panel = quarters(30)
     hours = hours_of(panel)
-    both = joined(HOURS, replace(hours, **{name: 2.0 * getattr(hours, name) for name in FIELDS}))
+    both = joined((HOURS, replace(hours, **{name: 2.0 * getattr(hours, name) for name in FIELDS})))
     one, other = (forecast_ahead(HAR.of(HOURS.symbols), panel, before) for before in (HOURS, both))
     assert equal(one.volatility, other.volatility)
 

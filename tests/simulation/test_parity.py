@@ -1,6 +1,5 @@
 """Paper daemon and backtester on the same candles decide, order and fill the same."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,14 +8,12 @@ import pytest
 from bot.config import Settings
 from bot.parity import Done, compare, differences
 from bot.simulator.synthetic import synthetic_panel
-from models.checkpoint import Card, save
+from models.shipped_volatility import shipped_simple
 from models.train import fit
-from models.volatility_baselines import fit_baseline
-from tests.models.volatile import volatile
 from tests.simulation.world import LIVELY
 
 HISTORY, MINUTES, SPEED = 60, 30, 90.0
-HOURS, UNHURRIED = 6, 60.0
+HOURS, UNHURRIED = 170, 60.0
 
 
 @pytest.fixture
@@ -36,26 +33,20 @@ def test_paper_and_backtest_are_the_same(settings: Settings) -> None:
     assert found.fills >= found.orders - 2
 
 
-def test_paper_and_backtest_size_by_the_same_volatilities(settings: Settings, tmp_path: Path) -> None:
+def test_paper_and_backtest_size_by_the_same_volatilities(settings: Settings) -> None:
     """Entries sized by forecasts of hours that the daemon asked the exchange for and the replay made of its candles."""
     panel = synthetic_panel(8, 800 + HOURS * 60 + MINUTES, 3)
-    # a coin's quiet minute is left out: an order's life ends just as the minute after it begins, and either may be first
-    traded = panel.present[800 + HOURS * 60 :]
-    panel = panel.of(tuple(symbol for at, symbol in enumerate(panel.symbols) if traded[:, at].all()))
     model = fit("gaussian", panel.rows(0, 800)).model
-    seen = volatile(400)
-    ewma = fit_baseline("ewma", seen, int(seen.open_ms[200]))
-    save(ewma, tmp_path / "ewma", Card(0, 0, 0))
     sized = {"of": "masked-divergence", "per": "coin", "target": 0.2}
     settings = settings.model_copy(
         update={
             "strategy": settings.strategy.model_copy(update={"name": "volatility-target"}),
             "strategies": settings.strategies | {"volatility-target": sized},
-            "forecaster": settings.forecaster.model_copy(update={"volatility": str(tmp_path / "ewma")}),
+            "forecaster": settings.forecaster.model_copy(update={"volatility": "har"}),
         }
     )
-    played = panel.rows(800, len(panel))
-    found = compare(settings, played, HOURS * 60, model, UNHURRIED, ewma.of(panel.symbols))
+    volatility = shipped_simple(panel.symbols)
+    found = compare(settings, panel.rows(800, len(panel)), HOURS * 60, model, UNHURRIED, volatility)
     assert found.first_difference == ""
     assert found.identical
     assert found.slices > MINUTES - 12

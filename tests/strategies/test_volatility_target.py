@@ -71,6 +71,14 @@ def test_the_portfolio_is_what_the_constant_correlation_model_says() -> None:
         assert together(shares, volatility, r) == pytest.approx(np.sqrt(shares @ c @ shares))
 
 
+@pytest.mark.parametrize("per", ["coin", "portfolio"])
+def test_a_forecast_that_fails_sells_nothing(per: str) -> None:
+    """What is held of a coin that is not known is let be, and is not bought back an hour later; an entry is cautious."""
+    targets = hold(per=per, least=0.1).targets(view((np.nan,) * 3, weights=(0.29, 0.29, 0.0)))
+    assert targets == pytest.approx([np.nan, np.nan, 0.03], nan_ok=True)
+    assert hold(per=per).targets(view(None, weights=(0.3, 0.3, 0.3))) == pytest.approx([np.nan] * 3, nan_ok=True)
+
+
 def test_factors_stay_within_least_and_most() -> None:
     """However wild or calm: a tenth at the least, what the inner strategy wants at the most."""
     wild, calm = (hold(per="coin", least=0.1, most=0.8).targets(view((one,) * 3)) for one in (100.0, 0.001))
