@@ -9,7 +9,7 @@ import numpy as np
 from backtest.forecasts import Forecasts
 from backtest.result import Result
 from backtest.simulate import Delays, Progress, Replay, Venue, nobody
-from bot.building import setup_of, strategy_of, volatility_wanted
+from bot.building import setup_of, strategy_of, volatility_missing, volatility_wanted
 from bot.config import BadConfiguration, Settings
 from bot.core.engine import capacity
 from bot.core.market import Instrument, Panel
@@ -46,8 +46,7 @@ def play(
     if strategy.wants_forecast and (forecasts is None or forecasts.returns is None):
         raise BadConfiguration([f"strategy.name: {settings.strategy.name} needs a model: name a folder with --model"])
     if volatility_wanted(settings) and (forecasts is None or forecasts.volatility is None):
-        text = "decides on forecast volatilities: name what forecasts them with forecaster.volatility"
-        raise BadConfiguration([f"strategy.name: {settings.strategy.name} {text}"])
+        raise volatility_missing(settings)
     account = settings.account
     venue = Venue(
         instruments or instruments_of(panel),

@@ -1,6 +1,6 @@
 """From settings to the parts every world is made of: the strategy, and what the engine is built for."""
 
-from bot.config import Settings
+from bot.config import BadConfiguration, Settings
 from bot.core.engine import Setup
 from bot.core.strategy import Strategy
 from models.intersection import Intersection
@@ -17,6 +17,20 @@ def strategy_of(settings: Settings) -> Strategy:
 def volatility_wanted(settings: Settings) -> bool:
     """Whether decisions depend on forecast volatilities: the strategy's, or the ceiling on entries."""
     return strategy_of(settings).wants_volatility or settings.risk.forecast_volatility_max > 0
+
+
+def what_wants_volatility(settings: Settings) -> str:
+    """What depends on it, for a sentence."""
+    if strategy_of(settings).wants_volatility:
+        return f"the strategy {settings.strategy.name}"
+    return "risk.forecast_volatility_max"
+
+
+def volatility_missing(settings: Settings) -> BadConfiguration:
+    """Nothing forecasts volatility, and decisions depend on it."""
+    who = what_wants_volatility(settings)
+    text = f"is empty, and {who} decides on forecast volatilities: pretrained is what comes with lacuna"
+    return BadConfiguration([f"forecaster.volatility: {text}"])
 
 
 def remarks_on(settings: Settings, model: Model) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from bot.edge.forecaster import Forecaster
 from bot.edge.journal import Journal
 from bot.edge.metrics import FORECASTS, Metrics
 from bot.edge.rest import Rest
-from bot.edge.volatility_work import Standing
+from bot.edge.volatility_work import VolatilityStatus
 from bot.fates import Fates
 
 BAD = "bad: "
@@ -49,7 +49,7 @@ class Gauges:
         if forecaster.volatility:
             self._read_volatility(forecaster.volatility, faults, now_ms)
 
-    def _read_volatility(self, standing: Standing, faults: Faults, now_ms: int) -> None:
+    def _read_volatility(self, standing: VolatilityStatus, faults: Faults, now_ms: int) -> None:
         """What is forecast of the running hour; an hour's forecast that has failed is a fault of its own (C6)."""
         if standing.open_ms:
             self._metrics.volatility(standing.symbols, standing.of_hour(now_ms), standing.realised)

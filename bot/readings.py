@@ -10,7 +10,7 @@ from bot.core.hours import HOUR_MS
 from bot.core.market import Side
 from bot.daemon import Daemon
 from bot.edge.forecaster import Forecaster
-from bot.edge.volatility_work import Standing
+from bot.edge.volatility_work import VolatilityStatus
 from bot.fates import Fate
 
 ORDERS_SHOWN = 12
@@ -179,7 +179,7 @@ def _volatility(forecaster: Forecaster | None, model: str) -> dict[str, Any] | N
     }
 
 
-def _coins(standing: Standing) -> list[dict[str, Any]]:
+def _coins(standing: VolatilityStatus) -> list[dict[str, Any]]:
     order = np.argsort(-standing.forecast, kind="stable")  # those without a forecast come last, and are left out
     return [
         {

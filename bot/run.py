@@ -18,7 +18,7 @@ import structlog
 from msgspec import to_builtins
 from structlog.typing import FilteringBoundLogger
 
-from bot.building import volatility_wanted
+from bot.building import volatility_missing, volatility_wanted
 from bot.config import BadConfiguration, Settings
 from bot.daemon import Daemon
 from bot.edge import demo_folder
@@ -123,9 +123,7 @@ def choose_volatility(settings: Settings, symbols: tuple[str, ...]) -> tuple[Vol
     try:
         model = volatility_model(settings, symbols)
         if model is None and volatility_wanted(settings):
-            raise BadConfiguration(
-                ["forecaster.volatility: is empty, and decisions depend on it: pretrained comes along"]
-            )
+            raise volatility_missing(settings)
         if model is None:
             return None, ()
         return VolatilityWork(model, shipped_simple(symbols), settings.market.interval_ms), ()

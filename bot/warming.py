@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from msgspec import Struct
 
-from bot.building import volatility_wanted
+from bot.building import volatility_missing, volatility_wanted, what_wants_volatility
 from bot.config import BadConfiguration, Settings
 from bot.core.hours import HOUR_MS, hours_of
 from bot.core.market import FIELDS, Floats, Mask, Panel
@@ -62,20 +62,12 @@ def volatility_of(
         return None, ()
     model, folder = volatility_model(settings, symbols), volatility_folder(settings)
     if model is None or folder is None:
-        text = (
-            f"is empty, and {_wants(settings)} decides on forecast volatilities: pretrained is what comes with lacuna"
-        )
-        raise BadConfiguration([f"forecaster.volatility: {text}"])
+        raise volatility_missing(settings)
     if HOUR_MS % interval_ms:
-        text = f"{_wants(settings)} decides on forecasts by the hour"
+        text = f"{what_wants_volatility(settings)} decides on forecasts by the hour"
         raise BadConfiguration([f"--candles: {text}, and candles of {timeframe_of(interval_ms)} make no hours"])
     before, remarks = (None, ()) if hours is None else hours_before(hours, symbols, begin_ms, model.warmup)
     return Volatility(model, digest(folder), before), remarks
-
-
-def _wants(settings: Settings) -> str:
-    ceiling = settings.risk.forecast_volatility_max
-    return "risk.forecast_volatility_max" if ceiling else f"the strategy {settings.strategy.name}"
 
 
 def hours_before(

@@ -237,12 +237,12 @@ class Risk:
         buying: Floats,
         volatility: float,
         now_ms: int,
-        forecast: Floats | None = None,
+        ahead: Floats | None = None,
     ) -> tuple[Floats, list[Veto]]:
         """The targets [N] within the limits: entries refused are NaN, each with its reason.
 
         `buying` [N] are the shares of equity that live buys may still take. `volatility` is the market's of late, a
-        slice; `forecast` [N] the coins' of the next hour, NaN where not known, None where nothing forecasts it.
+        slice; `ahead` [N] the coins' forecast of the next hour, NaN where not known, None where nothing forecasts it.
         """
         if self.level is Level.HALTED:
             return np.full_like(targets, np.nan), self._all_vetoed(targets, portfolio)
@@ -253,8 +253,7 @@ class Risk:
         vetoes = []
         for at in entering:
             most = min(limits.position_max, float(weights[at] + buying[at]) + limits.order_max)
-            ahead = 0.0 if forecast is None else float(forecast[at])
-            reason = self._entry_refusal(at, volatility, ahead, now_ms)
+            reason = self._entry_refusal(at, volatility, 0.0 if ahead is None else float(ahead[at]), now_ms)
             if reason:
                 vetoes.append(Veto(self.symbols[at], reason))
                 trimmed[at] = np.nan

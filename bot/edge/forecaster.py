@@ -21,7 +21,7 @@ from bot.config import Forecaster as Settings
 from bot.core.events import Forecast, Forecasted, ForecastFailed
 from bot.core.market import Panel
 from bot.edge.clock import Clock
-from bot.edge.volatility_work import NUMERIC, Begun, Standing, VolatilityWork
+from bot.edge.volatility_work import NUMERIC, Begun, VolatilityStatus, VolatilityWork
 from models.model import BadModel, Inferred, Model
 
 RETURN_MAX = 1.0
@@ -135,7 +135,7 @@ class Forecaster:
             self._something.notify()
 
     @property
-    def volatility(self) -> Standing | None:
+    def volatility(self) -> VolatilityStatus | None:
         """What is forecast of the next hour; None where nothing forecasts it."""
         return self._volatility.standing if self._volatility else None
 

@@ -23,7 +23,7 @@ LATEST = 4  # hours that are kept for the worker: the newest may be told by slic
 NUMERIC = (np.linalg.LinAlgError, ArithmeticError, ValueError)
 
 
-class Standing(Struct, frozen=True, eq=False):
+class VolatilityStatus(Struct, frozen=True, eq=False):
     """What people are told, as of the newest complete hour; arrays [N] in the order of `symbols`.
 
     `open_ms` of that hour, 0 before the first; `forecast` of the hour after it and `realised` of itself, NaN where not
@@ -161,9 +161,9 @@ class VolatilityWork:
         self._trouble = why
         self.standing = self._stands(self.standing.open_ms, None)
 
-    def _stands(self, open_ms: int, forecast: VolatilityForecast | None) -> Standing:
+    def _stands(self, open_ms: int, forecast: VolatilityForecast | None) -> VolatilityStatus:
         watch, coins = self._watch, len(self.symbols)
-        return Standing(
+        return VolatilityStatus(
             self._pristine[0].architecture,
             self.symbols,
             open_ms,

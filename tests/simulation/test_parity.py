@@ -36,6 +36,9 @@ def test_paper_and_backtest_are_the_same(settings: Settings) -> None:
 def test_paper_and_backtest_size_by_the_same_volatilities(settings: Settings) -> None:
     """Entries sized by forecasts of hours that the daemon asked the exchange for and the replay made of its candles."""
     panel = synthetic_panel(8, 800 + HOURS * 60 + MINUTES, 3)
+    # a coin's quiet minute is left out: an order's life ends just as the minute after it begins, and either may be first
+    traded = panel.present[800 + HOURS * 60 :]
+    panel = panel.of(tuple(symbol for at, symbol in enumerate(panel.symbols) if traded[:, at].all()))
     model = fit("gaussian", panel.rows(0, 800)).model
     sized = {"of": "masked-divergence", "per": "coin", "target": 0.2}
     settings = settings.model_copy(

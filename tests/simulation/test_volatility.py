@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bot.core.events import Forecasted
 from bot.core.market import MINUTE_MS, Panel
 from bot.edge.store import Store
-from bot.edge.volatility_work import Standing, VolatilityWork
+from bot.edge.volatility_work import VolatilityStatus, VolatilityWork
 from bot.readings import status_of
 from bot.session import replay_all
 from bot.simulator.synthetic import synthetic_panel
@@ -50,7 +50,7 @@ def world_of(folder: Path, panel: Panel, *faults: str, strategy: str = "masked-d
     )
 
 
-def work_in(world: World) -> Standing:
+def work_in(world: World) -> VolatilityStatus:
     forecaster = world.daemon.forecaster
     assert forecaster is not None and forecaster.volatility is not None
     return forecaster.volatility
