@@ -1,14 +1,16 @@
 """The daemon: puts the parts together, runs them until told to stop, and leaves nothing behind.
 
-Start is recovery: the journal's last state, the exchange's rules and time, the feed (already collecting), the
-history of the window, past hours for the volatility model if they come soon, then events. A task that dies ends the process: starting again is the same path. A stop
-makes no new intent, cancels resting entries and closes the journal behind what was handled.
+Start is recovery: the journal's last state, the exchange's rules and time, past hours where decisions depend on
+volatility and they come soon, the feed (already collecting), the history of the window, then events. A task that dies
+ends the process: starting again is the same path. A stop makes no new intent, cancels resting entries and closes the
+journal behind what was handled.
 """
 
 import asyncio
 import contextlib
 import random
 from collections import deque
+from collections.abc import Awaitable
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +21,7 @@ from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
 from bot.asking import Asking
-from bot.building import remarks_on
+from bot.building import remarks_on, volatility_wanted
 from bot.config import Settings
 from bot.core.commands import Confirm, Fetch, Note
 from bot.core.events import AnyEvent, CandleClosed, CandleRefused, History, Operator, Reconciled, Stopping
@@ -38,7 +40,7 @@ from bot.edge.rest import Rest
 from bot.edge.storage import PART, Storage
 from bot.edge.store import Store
 from bot.edge.trouble import JournalFull, JournalLocked, JournalTrouble
-from bot.edge.volatility_work import VolatilityWork
+from bot.edge.volatility_work import Begun, VolatilityWork
 from bot.exchanges.binance import Codec
 from bot.fates import Fates
 from bot.gauges import Gauges
@@ -181,13 +183,16 @@ class Daemon:
         cash = Decimal(repr(self.settings.account.cash))
         snapshot = continue_from(past, self.engine, session, cash, instruments)
         self._wire(snapshot, instruments)
+        beginning = None
+        if self._volatility and volatility_wanted(self.settings):  # before the feed, which would wait meanwhile
+            beginning = self._tasks.create_task(self._begin(), name="begin")
+            await asyncio.wait((beginning,), timeout=self.settings.forecaster.warm_within_s / self.clock.speed)
         self._tasks.create_task(self.journal.watch(), name="journal")
         self._tasks.create_task(self.feed.run(), name="feed")
         await self.pump.take(Reconciled(snapshot))
         await self.pump.take(History(await self._asking.first_history()))
-        if self._volatility:
-            warming = self._tasks.create_task(self._warm(), name="warm")
-            await asyncio.wait((warming,), timeout=self.settings.forecaster.warm_within_s / self.clock.speed)
+        if beginning and beginning.done():
+            await self._warm(beginning)
         self.pump.observe()  # a long history takes the model a while: not on the first slice's time
         self._pumping = self._tasks.create_task(self.pump.run(), name="pump")
         self._tasks.create_task(self._asking.keep_time(), name="clock")
@@ -197,6 +202,8 @@ class Daemon:
         self._tasks.create_task(Desk(self.journal.folder, self._obey, self.faults).watch(), name="operator")
         if self.forecaster:
             self._tasks.create_task(self.forecaster.watch(), name="forecaster")
+        if self._volatility and not (beginning and beginning.done()):
+            self._tasks.create_task(self._warm(beginning or self._begin()), name="warm")
         self.started_ms = self.clock.now_ms()
         self.ready.set()
         for remark in self.remarks:
@@ -214,10 +221,15 @@ class Daemon:
         self.storage = Storage(self.journal, self.faults, self._deliver, left_open)
         self.feed = Feed(self._codec, settings.feed, settings.exchange, clock, self, self.faults, self._rng)
 
-    async def _warm(self) -> None:
-        """Has the volatility model begin from past hours: at the start, and where more was missed than is remembered."""
-        assert self.forecaster is not None and self._volatility is not None
-        begun = await asyncio.to_thread(self._volatility.begin, await self._asking.hours())
+    async def _begin(self) -> Begun:
+        """Volatility models that know the past hours."""
+        assert self._volatility is not None
+        return await asyncio.to_thread(self._volatility.begin, await self._asking.hours())
+
+    async def _warm(self, beginning: Awaitable[Begun]) -> None:
+        """Has volatility forecast by models that begin from past hours, and from the window's slices behind them."""
+        assert self.forecaster is not None
+        begun = await beginning
         self.pump.observe()
         self.forecaster.warm(begun, self.engine.window.panel())
 
@@ -321,7 +333,7 @@ class Daemon:
         await self._asking.hole(start_ms)
         if missed:
             await self.pump.drain()
-            await self._warm()
+            await self._warm(self._begin())
 
     # -- people
 

@@ -40,6 +40,7 @@ from models.volatility_model import VolatilityModel
 
 STANDS = (0.9, 0.93, 0.96, 0.99)  # a candle leaves its open when most of it is over
 ROUNDING = 1e-9  # of volumes: an hour that the exchange tells is no sum of its minutes to the last bit
+WARM_WALL_S = 30.0  # the replay knows the past hours from its first slice on: the daemon waits for them
 LAST_SLICES = 2  # their orders have not met the next open when the play ends
 
 
@@ -134,6 +135,7 @@ def _suited(settings: Settings, panel: Panel, speed: float, folder: str) -> Sett
         update={
             "market": settings.market.model_copy(update={"symbols": panel.symbols}),
             "feed": settings.feed.model_copy(update={"book_ticker": False}),
+            "forecaster": settings.forecaster.model_copy(update={"warm_within_s": WARM_WALL_S * speed}),
             "storage": settings.storage.model_copy(update={"folder": folder, "reserve_mib": 0}),
             "web": settings.web.model_copy(update={"port": -1}),
         }

@@ -7,7 +7,6 @@ from pydantic import BaseModel
 from bot.config import Settings
 
 STRETCH_FROM_SPEED = 10.0
-WARM_WALL_S = 30.0
 
 
 def patient(settings: Settings, speed: float) -> Settings:
@@ -23,7 +22,7 @@ def patient(settings: Settings, speed: float) -> Settings:
     updates: dict[str, Any] = {
         "market": _raised(settings.market, {"soft_limit_ms": 30_000, "hard_limit_ms": 50_000}),
         "risk": _raised(settings.risk, {"stale_after_ms": 58_000, "forecast_age_max_ms": 58_000}),
-        "forecaster": _raised(settings.forecaster, {"budget_s": 58.0, "warm_within_s": WARM_WALL_S * speed}),
+        "forecaster": _raised(settings.forecaster, {"budget_s": 58.0}),
         "feed": _raised(settings.feed, slow),
     }
     return settings.model_copy(update=updates)

@@ -159,7 +159,7 @@ def volatility(
     """
     from bot.volatility_training import Asked, train_volatility
 
-    named = tuple(name for name in symbols.split(",") if name.strip())
+    named = tuple(symbols.split(",")) if symbols else ()
     asked = Asked(candles, out, preset, named, tune, timerange, validation, seeds, seed, walk_forward, embargo, device)
     found = train_volatility(asked)
     if found is not None:

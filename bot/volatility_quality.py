@@ -4,6 +4,7 @@ Closed  a content security policy forbids the page every load and every script. 
         passes `wording.text`.
 """
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from bot.volatility_figures import figures
 from bot.volatility_files import write_files
 from bot.volatility_research import Quality
 from models.evaluate_volatility import Evaluation, Score
+from models.volatility_scores import Calibration
 
 OWN_STYLE = (
     STYLE
@@ -89,8 +91,9 @@ def _models(found: Quality, one: Evaluation) -> str:
         (text(name), *_scores(score)) for name, score in ((f"{found.architecture}, this model", one.model), *ranked)
     ]
     rows[0] = tuple(f"<b>{cell}</b>" for cell in rows[0])
+    split = "on the model's own split" if found.own_split else "on fewer hours than the model, see below"
     note = (
-        "All on the same hours; the baselines were fitted on the model's own split. QLIKE: v/f − ln(v/f) − 1 on variances,"
+        f"All on the same hours; the baselines were fitted {split}. QLIKE: v/f − ln(v/f) − 1 on variances,"
         " the less the better. Direction: whether the next hour is wilder than this one; of steps: the sign of the"
         " forecast's step from hour to hour. One log model has three forecasts, each scored by its measures: the root of"
         " its mean variance by QLIKE; its mean by RMSE, MAE and R²; its median by MAPE and direction."
@@ -121,17 +124,21 @@ def _told(found: Quality, one: Evaluation) -> str:
         f" ({_p(test.p)}) on QLIKE, {signed(test.squared_statistic)} ({_p(test.squared_p)}) on squared errors; below zero"
         " the model is better."
     )
-    fitted = (
-        f"Mincer and Zarnowitz: actual = {number(100 * line.intercept, 4)} % (± {number(100 * line.intercept_error, 4)})"
-        f" + {number(line.slope, 3)} (± {number(line.slope_error, 3)}) × forecast, R² {number(line.r2, 4)}."
-    )
+    fitted = () if math.isnan(line.slope) else (_line(line),)  # all forecasts were one value
     fates = (
         f"A simpler rule answered in {counted(one.fallbacks, 'hour')}; {counted(one.clamped, 'forecast')} bounded by what"
         " fitting saw."
     )
     remarks = (f"{remark[:1].upper()}{remark[1:]}." for remark in found.remarks)
-    lines = (against, fitted, f"Of the predicted intervals {held}.", fates, *remarks)
+    lines = (against, *fitted, f"Of the predicted intervals {held}.", fates, *remarks)
     return f'<div class="note told">{"".join(f"<p>{text(line)}</p>" for line in lines)}</div>'
+
+
+def _line(line: Calibration) -> str:
+    return (
+        f"Mincer and Zarnowitz: actual = {number(100 * line.intercept, 4)} % (± {number(100 * line.intercept_error, 4)})"
+        f" + {number(line.slope, 3)} (± {number(line.slope_error, 3)}) × forecast, R² {number(line.r2, 4)}."
+    )
 
 
 def _scores(one: Score) -> Iterable[str]:

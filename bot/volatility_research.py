@@ -1,7 +1,8 @@
 """`lacuna evaluate` of a model that forecasts volatility: hours in, scores beside every baseline out.
 
 Range    what --timerange says; without it every hour after the last one that the model was fitted on.
-Split    the model's own: baselines are fitted on hours before its validation, their factors on the validation.
+Split    the model's own: baselines are fitted on its hours before validation, their factors on the validation. Of candles
+         that begin later they have fewer, which is said, and the panel HAR that comes with lacuna stands beside them.
 Coins    all of the candles that the model has an answer for, scored one by one; one of them in full.
 Errors   BadConfiguration and BadCandles say what does not fit before anything is fitted.
 """
@@ -16,14 +17,13 @@ import numpy as np
 from msgspec import Struct
 
 from bot.config import BadConfiguration
-from bot.core.hours import hours_of
-from bot.core.market import TIMEFRAMES, BadSymbol, Floats, Integers, Panel, pair
-from bot.edge.candle_sources import is_files, source_of, store_at
-from bot.edge.candles import BadCandles, lifeless, load_panel, utc
+from bot.core.market import BadSymbol, Floats, Integers, Panel, pair
+from bot.edge.candles import lifeless, utc
 from bot.history import say_remarks
 from bot.progress import progress_bar
 from bot.reporting import check_page
 from bot.timerange import TimeRange
+from bot.volatility_hours import hours_in
 from models.checkpoint import Config, config_of, load_volatility
 from models.evaluate_volatility import HOURS_MIN, Evaluation, Forecasts, Tested, forecasts_of, scored
 from models.model import BadModel
@@ -31,13 +31,12 @@ from models.shipped_volatility import shipped_simple
 from models.time_features import HOUR_MS
 from models.volatility_loading import NETWORKS
 from models.volatility_model import VolatilityModel
-from models.volatility_rivals import Rivals, fit_rivals, left_out_remarks
+from models.volatility_rivals import fit_rivals, left_out_remarks
 
 DAY_MS = 86_400_000
 FIRST = "BTC/USDT"
 PANEL_HAR, SHIPPED = "har-panel", "har-shipped"
 PICTURED_HOURS = 240
-VALIDATION_SHARE = 0.15  # of the hours a folder was made of, where it does not say
 
 
 class Asked(Struct, frozen=True):
@@ -63,7 +62,8 @@ class Attention(Struct, frozen=True, eq=False):
 class Quality(Struct, frozen=True, eq=False):
     """The scores of every coin, and one coin in full: `attention` is of its last hours.
 
-    `left_out`: the baselines that could not be fitted, by coin, and why.
+    `own_split`: whether the candles hold the hours that the model was fitted on, for the baselines. `left_out`: those
+    that could not be fitted, by coin, and why.
     """
 
     architecture: str
@@ -72,6 +72,7 @@ class Quality(Struct, frozen=True, eq=False):
     coins: dict[str, Evaluation]
     tested: dict[str, Tested]
     attention: Attention
+    own_split: bool
     left_out: dict[str, dict[str, str]]
     remarks: tuple[str, ...]
     seconds: float
@@ -82,6 +83,7 @@ class Quality(Struct, frozen=True, eq=False):
             "architecture": self.architecture,
             "fitted_ms": self.fitted_ms,
             "coins": msgspec.to_builtins(self.coins),
+            "own_split": self.own_split,
             "left_out": self.left_out,
             "remarks": list(self.remarks),
             "seconds": self.seconds,
@@ -95,17 +97,20 @@ def evaluate_folder(asked: Asked) -> Quality:
     if asked.report is not None:
         _check_report(asked.report)
     config, model = config_of(asked.folder), load_volatility(asked.folder)
-    model, panel, remarks = _serving(model, _hours(asked))
+    start_ms, validation_ms = _split(config, asked.folder)
+    model, panel, remarks = _serving(model, hours_in(asked.candles, (), TimeRange(None, asked.span.stop_ms)))
     symbol = _named(asked, panel)
     test_ms = _test_start(asked, config.fitted_ms, panel, symbol)
-    validation_ms, unsaid = _validation(config)
-    remarks += unsaid + _warmed(model, panel, test_ms) + lifeless(panel)
-    seen = panel.rows(0, int(np.searchsorted(panel.open_ms, config.fitted_ms, side="right")))
+    cut_short = _cut_short(start_ms, panel)
+    remarks += cut_short + _warmed(model, panel, test_ms) + lifeless(panel)
+    first, after = np.searchsorted(panel.open_ms, (start_ms, config.fitted_ms + 1)).tolist()
+    seen = panel.rows(first, after)
     with progress_bar("evaluate") as told:
         told(0, 3)
         rivals = fit_rivals(seen, validation_ms)
         told(1, 3)
-        forecasts = forecasts_of(model, rivals.models | _shipped(rivals, test_ms), panel, test_ms)
+        bare = panel.symbols if cut_short else tuple(rivals.left_out.get(PANEL_HAR, ()))
+        forecasts = forecasts_of(model, rivals.models | _shipped(bare, test_ms), panel, test_ms)
         told(2, 3)
         coins, tested, left = _scored(forecasts, symbol)
         attention = _attention(model, panel, symbol)
@@ -118,6 +123,7 @@ def evaluate_folder(asked: Asked) -> Quality:
         coins,
         tested,
         attention,
+        not cut_short,
         rivals.left_out,
         remarks,
         time.perf_counter() - began,
@@ -139,22 +145,6 @@ def _check_report(report: Path) -> None:
         raise BadConfiguration([f"--report {report}: {text}"])
 
 
-def _hours(asked: Asked) -> Panel:
-    """The hours up to the end of the range; shorter candles are made hours. A store is asked for its longest that fit."""
-    timeframe = None
-    if not is_files(asked.candles):
-        fitting = {name for _, name in store_at(asked.candles)[1] if not HOUR_MS % TIMEFRAMES[name]}
-        timeframe = max(fitting, key=TIMEFRAMES.__getitem__, default=None)
-    interval_ms = source_of(asked.candles, None, None, timeframe).interval_ms
-    if HOUR_MS % interval_ms:
-        raise BadCandles(
-            f"{asked.candles} holds candles of {interval_ms // 1000} s, and volatility is forecast from hours:"
-            " give candles of an hour, or of a part of it (`lacuna data resample STORE 1h` makes hours for good)"
-        )
-    panel = load_panel(asked.candles, stop_ms=asked.span.stop_ms, timeframe=timeframe)
-    return panel if interval_ms == HOUR_MS else hours_of(panel)
-
-
 def _serving(model: VolatilityModel, panel: Panel) -> tuple[VolatilityModel, Panel, tuple[str, ...]]:
     """The model and the candles for the coins that it has an answer for. BadModel where there are none."""
     new = tuple(symbol for symbol in panel.symbols if symbol not in model.symbols)
@@ -168,9 +158,9 @@ def _serving(model: VolatilityModel, panel: Panel) -> tuple[VolatilityModel, Pan
         return model.of(shared), panel.of(shared), (f"not scored, the model knows nothing of them: {_some(new)}",)
 
 
-def _shipped(rivals: Rivals, test_ms: int) -> dict[str, VolatilityModel]:
-    """The panel HAR that comes with lacuna, for coins whose own could not be fitted; nothing if it has seen the test."""
-    model = shipped_simple(tuple(rivals.left_out.get(PANEL_HAR, ())))
+def _shipped(symbols: tuple[str, ...], test_ms: int) -> dict[str, VolatilityModel]:
+    """The panel HAR that comes with lacuna, for coins without one of the model's own split; not if it has seen the test."""
+    model = shipped_simple(symbols)
     return {SHIPPED: model} if model.symbols and model.fitted_ms < test_ms else {}
 
 
@@ -218,24 +208,32 @@ def _test_start(asked: Asked, fitted_ms: int, panel: Panel, symbol: str) -> int:
 
 
 def _warmed(model: VolatilityModel, panel: Panel, test_ms: int) -> tuple[str, ...]:
-    """A remark where the candles begin too late for the first forecasts of the test."""
+    """A remark where the candles begin too late for a network, which lets a simpler rule answer first."""
     before = int(np.searchsorted(panel.open_ms, test_ms))
-    if before >= model.warmup:
+    if model.architecture not in NETWORKS or before >= model.warmup:
         return ()
+    hours = f"{before} hour{'s' * (before != 1)}"
+    return (f"{hours} of candles before the test, {model.warmup} warm the model up: a simpler rule answers first",)
+
+
+def _split(config: Config, folder: Path) -> tuple[int, int]:
+    """The opens of the first hours of train and of validation. BadModel where the folder does not say."""
+    start_ms, validation_ms = (config.data.get(name, 0) for name in ("start_ms", "validation_ms"))
+    if not 0 < start_ms < validation_ms <= config.fitted_ms:
+        text = "config.json does not say from when on it was fitted and validated: copy the folder again, or train anew"
+        raise BadModel(f"{folder}: {text}")
+    return start_ms, validation_ms
+
+
+def _cut_short(start_ms: int, panel: Panel) -> tuple[str, ...]:
+    """A remark where the candles begin after the hours that the model was fitted on."""
+    first_ms = int(panel.open_ms[0])
+    if first_ms <= start_ms:
+        return ()
+    begin = f"the candles begin at {utc(first_ms)} UTC, the model was fitted on hours from {utc(start_ms)} on"
     return (
-        f"{before} hours of candles before the test, {model.warmup} warm the model up: a simpler rule answers first",
+        f"{begin}: baselines are fitted on fewer hours than it was, give earlier candles to compare on its own split",
     )
-
-
-def _validation(config: Config) -> tuple[int, tuple[str, ...]]:
-    """Where the model's validation began."""
-    told = config.data.get("validation_ms", 0)
-    if told:
-        return told, ()
-    start_ms = config.data.get("start_ms", config.fitted_ms)
-    share = f"the last {VALIDATION_SHARE:.0%} of its hours"
-    remark = f"the folder does not say where its validation began: baselines take {share}"
-    return int(config.fitted_ms - VALIDATION_SHARE * (config.fitted_ms - start_ms)), (remark,)
 
 
 def _scored(forecasts: Forecasts, symbol: str) -> tuple[dict[str, Evaluation], dict[str, Tested], tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """The scores of a volatility model for people, as text."""
 
+import math
 from collections.abc import Iterator
 
 from bot.edge.candles import utc
@@ -37,6 +38,8 @@ def _coin(found: Quality) -> Iterator[str]:
     held = ", ".join(f"{float(name):.0%} intervals hold {share:.1%}" for name, share in sorted(one.coverage.items()))
     yield f"{held}; {_fates(one)}"
     line = one.mincer_zarnowitz
+    if math.isnan(line.slope):  # all forecasts were one value
+        return
     yield (
         f"Mincer-Zarnowitz: actual = {100 * line.intercept:.4f} % + {line.slope:.3f} x forecast"
         f" (errors {100 * line.intercept_error:.4f} %, {line.slope_error:.3f}), R2 {line.r2:.4f}"

@@ -15,12 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bot.config import BadConfiguration
-from bot.core.hours import HOUR_MS, hours_of
-from bot.core.market import MINUTE_MS, TIMEFRAMES, BadSymbol, Panel, pair
-from bot.edge.candle_sources import is_files, store_at
-from bot.edge.candles import load_panel, utc
+from bot.core.market import BadSymbol, Panel, pair
+from bot.edge.candles import utc
 from bot.history import say_remarks
-from bot.timerange import BadRange, TimeRange, parse
+from bot.timerange import BadRange, parse
+from bot.volatility_hours import hours_in
 from bot.volatility_results import table, write_forecasts
 from models.checkpoint import check_target
 from models.make_volatility import Wanted, make_volatility, training_of
@@ -65,6 +64,7 @@ def train_volatility(asked: Asked) -> tuple[dict[str, Any], str] | None:
     """
     check_target(asked.out)
     trainer_of = _trainer(asked)
+    asked = msgspec.structs.replace(asked, symbols=_named(asked.symbols))
     hours = hours_in(asked.candles, asked.symbols, parse(asked.timerange))
     tune = _tuned(asked, hours)
     validation_ms = _validation_ms(asked.validation, hours)
@@ -83,27 +83,12 @@ def train_volatility(asked: Asked) -> tuple[dict[str, Any], str] | None:
     return None if made is None else (dict(msgspec.to_builtins(made)), table(made))
 
 
-def hours_in(candles: Path, symbols: Sequence[str], span: TimeRange) -> Panel:
-    """The hours of a candle folder; of shorter candles the complete hours are made. BadConfiguration, BadCandles."""
-    timeframe = None if is_files(candles) else _timeframe(candles)
-    panel = load_panel(candles, symbols or None, span.start_ms, span.stop_ms, timeframe=timeframe)
-    if panel.interval_ms == HOUR_MS:
-        return panel
-    length = f"{panel.interval_ms / MINUTE_MS:g}-minute candles"
-    try:
-        hours = hours_of(panel)
-    except ValueError:
-        raise BadConfiguration([f"{candles} holds {length}, of which no hours are made: fetch 1h candles"]) from None
-    if not len(hours):
-        raise BadConfiguration([f"{candles}: not one whole hour of {length} is in the range: give more of them"])
-    say_remarks((f"{len(hours)} complete hours are made of {length}; `lacuna data resample` makes them once for all",))
-    return hours
-
-
-def _timeframe(candles: Path) -> str | None:
-    """Hours where the store has them, else its shortest candles; None for an empty store."""
-    there = {name for _, name in store_at(candles)[1]}
-    return "1h" if "1h" in there else min(there, key=lambda name: TIMEFRAMES[name], default=None)
+def _named(symbols: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that are not blank. BadConfiguration where all of them are, as in `--symbols ,`."""
+    named = tuple(symbol for symbol in symbols if symbol.strip())
+    if symbols and not named:
+        raise BadConfiguration(["--symbols names no coin: write them as BTC/USDT,ETH/USDT, or leave it out for all"])
+    return named
 
 
 def _validation_ms(text: str, hours: Panel) -> int:

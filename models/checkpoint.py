@@ -40,6 +40,7 @@ __all__ = [
     "BadModel",
     "Card",
     "Config",
+    "Unwritable",
     "check_target",
     "config_of",
     "digest",
@@ -53,6 +54,8 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 CONFIG_BYTES_MAX, WEIGHTS_BYTES_MAX = 4 << 20, 4 << 30
 SYMBOLS_MAX = 4_096
 SETTING_SHOWN_MAX = 1_000  # characters
+GAUSSIAN, VOLATILITY = "lacuna train gaussian", "lacuna train volatility"
+EITHER = f"{GAUSSIAN} (or volatility)"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -96,11 +99,23 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     command: str = ""
 
 
+class Unwritable(BadModel):
+    """A model folder cannot be made; the text says why not, and what to do."""
+
+    exit_code = 74
+
+
 def check_target(folder: Path) -> None:
-    """Whether a model may be written there, to be asked before the work. BadModel says why not."""
+    """Whether a model may and can be written there, to be asked before the work. BadModel, Unwritable say why not."""
     _check_name(folder)
-    if folder.exists() and not (folder / CONFIG).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadModel(f"{folder} holds something that is no model: name a new folder")
+    try:
+        if folder.exists() and not (folder / CONFIG).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+            raise BadModel(f"{folder} holds something that is no model: name a new folder")
+        above = next(one for one in folder.absolute().parents if os.path.lexists(one))
+        with tempfile.TemporaryFile(dir=above):  # what is missing below it is made when the model is
+            pass
+    except OSError as why:
+        raise Unwritable(f"{folder} cannot be written: {why.strerror}: name another folder") from why
 
 
 def save(model: Model | VolatilityModel, folder: Path, card: Card) -> Config:
@@ -141,7 +156,7 @@ def load(folder: Path, device: str = "auto") -> Model:
 
     `device` "auto" is the GPU where there is one.
     """
-    config, tensors = _opened(folder)
+    config, tensors = _opened(folder, GAUSSIAN)
     if config.architecture in FORECASTERS:
         raise BadModel(f"{folder} forecasts volatility and infers no returns: name it with forecaster.volatility")
     try:
@@ -154,7 +169,7 @@ def load(folder: Path, device: str = "auto") -> Model:
 
 def load_volatility(folder: Path, device: str = "auto") -> VolatilityModel:
     """The model of a folder, which forecasts volatility. BadModel says what is wrong; `device` as for `load`."""
-    config, tensors = _opened(folder)
+    config, tensors = _opened(folder, VOLATILITY)
     if config.architecture not in FORECASTERS:
         raise BadModel(
             f"{folder} infers returns and forecasts no volatility: `lacuna train volatility` makes one that does"
@@ -175,12 +190,12 @@ def load_volatility(folder: Path, device: str = "auto") -> VolatilityModel:
 
 def config_of(folder: Path) -> Config:
     """What the folder says of itself. BadModel says what is wrong."""
-    return _opened(folder)[0]
+    return _opened(folder, EITHER)[0]
 
 
-def _opened(folder: Path) -> tuple[Config, Tensors]:
-    """A configuration that can be used and its weights."""
-    config, weights = _read(folder)
+def _opened(folder: Path, makers: str) -> tuple[Config, Tensors]:
+    """A configuration that can be used and its weights; `makers` are the commands that make what is wanted."""
+    config, weights = _read(folder, makers)
     if config.architecture not in ARCHITECTURES:
         near = difflib.get_close_matches(config.architecture, ARCHITECTURES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(ARCHITECTURES)}"
@@ -205,16 +220,16 @@ def _loader(architecture: str, device: str) -> Loader:
 
 def digest(folder: Path) -> str:
     """A name for what the folder infers: the SHA-256 of its configuration and weights, whatever command made it."""
-    config, weights = _read(folder)
+    config, weights = _read(folder, EITHER)
     named = msgspec.structs.replace(config, command="")
     return hashlib.sha256(msgspec.json.encode(named, order="sorted") + hashlib.sha256(weights).digest()).hexdigest()
 
 
-def _read(folder: Path) -> tuple[Config, bytes]:
+def _read(folder: Path, makers: str) -> tuple[Config, bytes]:
     """The configuration, and weights that are the ones it names."""
     _check_name(folder)
     if not folder.is_dir():
-        raise BadModel(f"{folder} is no folder: `lacuna train gaussian --candles DIR --out {folder}` makes one")
+        raise BadModel(f"{folder} is no folder: `{makers} --candles DIR --out {folder}` makes one")
     text = _content(folder, CONFIG, CONFIG_BYTES_MAX)
     try:
         config = msgspec.json.decode(text, type=Config)

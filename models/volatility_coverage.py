@@ -1,6 +1,8 @@
 """Which coins have the hours that a volatility model is fitted on, and what is wrong with the others.
 
 Moved   an hour counts where the coin traded and its Garman-Klass volatility is above 0.
+Pairs   what is learned and validated on: an hour that HAR can forecast from, followed by one that moved. Where more
+        than half of the hours are missing there are none.
 Holes   a coin that is gone for longer than HOLE_MAX comes back as another market; shorter ones are passed over.
 """
 
@@ -8,7 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from bot.core.market import Floats, Mask, Panel
-from models.har import ROWS_MIN
+from models.har import ROWS_MIN, HarStream
 from models.time_features import HOUR_MS
 from models.volatility import Estimator, volatility
 from models.volatility_inputs import LOOK_BACK
@@ -31,31 +33,50 @@ def coverage(panel: Panel, validation_ms: int) -> Coverage:
     found = volatility(panel, Estimator.GARMAN_KLASS)
     moved = np.isfinite(found) & (found > 0.0) & panel.present
     first = int(np.searchsorted(panel.open_ms, validation_ms))
+    paired = _paired(panel, moved)
     wrong = {
         symbol: why
         for at, symbol in enumerate(panel.symbols)
-        if (why := _wrong(panel, moved[:, at], panel.volume[:, at], first))
+        if (why := _wrong(panel, moved[:, at], paired[:, at], panel.volume[:, at], first))
     }
     enough = tuple(symbol for symbol in panel.symbols if symbol not in wrong)
     lacks = {symbol: int(_holes(panel, moved[:, panel.symbols.index(symbol)]).sum()) for symbol in enough}
     return Coverage(enough, wrong, {symbol: hours for symbol, hours in lacks.items() if hours})
 
 
-def _wrong(panel: Panel, moved: Mask, volume: Floats, first: int) -> str:
+def _paired(panel: Panel, moved: Mask) -> Mask:
+    """The hours [T, N] that moved right after one that HAR can forecast from."""
+    known = np.concatenate([np.zeros((1, len(panel.symbols)), np.bool_), *_known(panel)])[: len(panel)]
+    follows = np.diff(panel.open_ms, prepend=0) == HOUR_MS
+    paired: Mask = known & moved & follows[:, None]
+    return paired
+
+
+def _known(panel: Panel) -> list[Mask]:
+    return [rows.known for rows in HarStream(panel.symbols).absorb(panel)]
+
+
+def _wrong(panel: Panel, moved: Mask, paired: Mask, volume: Floats, first: int) -> str:
     """Why these hours of a coin cannot be fitted on; nothing where they can."""
     if not moved.any():
         return "it never moved in an hour that it traded in: leave it out, or give candles with volumes"
     if not np.nansum(volume):
         return "all its volumes are zero, as in a table of closes: give whole candles"
-    before, after = int(moved[:first].sum()), int(moved[first:].sum())
+    before, taught, after = (int(hours.sum()) for hours in (moved[:first], paired[:first], paired[first:]))
     if before < TAUGHT_MIN:
-        return f"{before} hours to learn from, {TAUGHT_MIN} are needed: give more, or begin validation later"
+        return f"{_hours(before)} to learn from, {TAUGHT_MIN} are needed: give more, or begin validation later"
+    if taught < ROWS_MIN:
+        return f"{_hours(taught)} to learn from follow known ones, {ROWS_MIN} are needed: give candles with fewer holes"
     if after < VALIDATION_MIN:
-        return f"{after} hours to validate on, {VALIDATION_MIN} are needed: give more, or begin validation earlier"
+        return f"{_hours(after)} to validate on, {VALIDATION_MIN} are needed: give more, or begin validation earlier"
     longest = int(_holes(panel, moved).max())
     if longest > HOLE_MAX:
         return f"{longest} hours in a row are missing, {HOLE_MAX} are allowed: fetch them, or take a range beside them"
     return ""
+
+
+def _hours(count: int) -> str:
+    return f"{count} hour{'s' * (count != 1)}"
 
 
 def _holes(panel: Panel, moved: Mask) -> Floats:

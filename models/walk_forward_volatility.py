@@ -74,6 +74,11 @@ def folds_of(panel: Panel, validation_ms: int, count: int, embargo_hours: int, t
     found = []
     for at, (start_ms, stop_ms) in enumerate(itertools.pairwise(edges), 1):
         seen_ms = start_ms - embargo_hours * HOUR_MS
+        if seen_ms <= panel.open_ms[0]:
+            raise BadModel(
+                f"no hours are left before fold {at} of {count} less an embargo of {embargo_hours} hours: take a"
+                " shorter embargo, begin validation later, or give earlier candles"
+            )
         symbols = _enough(_before(panel, seen_ms), seen_ms - (end_ms - validation_ms), tune, f"fold {at} of {count}")
         found.append(Fold(seen_ms - (end_ms - validation_ms), seen_ms, start_ms, stop_ms, symbols))
     return tuple(found)

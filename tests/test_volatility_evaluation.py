@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,21 @@ from click.testing import CliRunner, Result
 from msgspec.structs import replace
 
 from bot.cli import main
+from bot.config import BadConfiguration
 from bot.core.market import FIELDS, Panel
-from bot.edge.candles import BadCandles
 from bot.research import train_model
 from bot.volatility_research import Asked, evaluate_folder
+from bot.volatility_table import table
 from models.checkpoint import Card, load_volatility, save
 from models.evaluate_volatility import evaluate_volatility
+from models.model import BadModel
 from models.processes import alone
 from models.sph_net import TrunkConfig
 from models.time_features import HOUR_MS
 from models.train_volatility import train_volatility
 from models.volatility_baselines import BASELINES, fit_baseline
 from models.volatility_kinds import Lesson, preset
-from models.volatility_model import VolatilityModel
+from models.volatility_model import Factors, VolatilityModel
 from models.volatility_network import VolatilityNetwork
 from tests.models.hours import panel
 from tests.models.markets import market, names
@@ -204,6 +207,109 @@ def test_the_panel_har_that_comes_with_lacuna_stands_in(there: Path, tmp_path: P
     assert set(found.coins["C0/USDT"].baselines) == {"persistence", "ewma", "har-shipped"}
 
 
+def test_a_baselines_folder_ties_with_its_baseline(there: Path, tmp_path: Path) -> None:
+    """Hours before those that the folder was fitted on teach the baselines nothing: one model has one score."""
+    begin = 30 * DAY
+    seen = WHOLE.rows(begin, TEST)
+    data = Card(int(seen.open_ms[0]), TEST_MS - HOUR_MS, len(seen), validation_ms=VALIDATION_MS)
+    save(fit_baseline("har-plus", seen, VALIDATION_MS), tmp_path / "plus", data)
+    found = evaluate_folder(Asked(tmp_path / "plus", there / "candles"))
+    assert found.own_split and not any("begin at" in remark for remark in found.remarks)
+    for one in found.coins.values():
+        assert one.model.qlike == pytest.approx(one.baselines["har-plus"].qlike, rel=1e-9)
+    longer = fit_baseline("har-plus", WHOLE.rows(0, TEST), VALIDATION_MS)
+    other, _ = evaluate_volatility(longer, {"own": longer}, WHOLE, TEST_MS, "C0/USDT")
+    assert other.model.qlike != pytest.approx(found.coins["C0/USDT"].model.qlike, rel=1e-5)
+
+
+def test_candles_that_begin_within_the_fit_are_no_split_of_its_own(tmp_path: Path) -> None:
+    """It is said, on the page and to programs, and the panel HAR that comes with lacuna stands beside every coin."""
+    later = panel([getattr(WHOLE, name) for name in FIELDS], None, START_MS + 800 * DAY * HOUR_MS)
+    validation_ms = int(later.open_ms[VALIDATION])
+    seen = later.rows(0, TEST)
+    data = Card(int(seen.open_ms[0]), int(seen.open_ms[-1]), TEST, validation_ms=validation_ms)
+    save(fit_baseline("har", seen, validation_ms), tmp_path / "har", data)
+    candle_folder(tmp_path / "all", later)
+    candle_folder(tmp_path / "late", later.rows(20 * DAY, END))
+    for name, own_split in (("all", True), ("late", False)):
+        result = lacuna(tmp_path, "har", "--json", "--report", tmp_path / f"{name}.html", candles=name)
+        assert result.exit_code == 0, result.stderr
+        found, page = json.loads(result.stdout), (tmp_path / f"{name}.html").read_text()
+        assert found["own_split"] == own_split
+        said = [remark for remark in found["remarks"] if "baselines are fitted on fewer hours than it was" in remark]
+        assert len(said) == (not own_split)
+        assert (
+            "fitted on the model&#x27;s own split" in page or "fitted on the model's own split" in page
+        ) == own_split
+        assert ("aselines are fitted on fewer hours than it was" in page) != own_split
+        assert {"har", "garch"} <= found["baselines"].keys()
+        for one in found["coins"].values():
+            assert ("har-shipped" in one["baselines"]) != own_split
+        (tmp_path / "results.json").unlink()
+
+
+def test_a_folder_that_names_no_split_is_refused(there: Path, tmp_path: Path) -> None:
+    """No command makes one: whoever changed it is told so."""
+    copied = tmp_path / "har"
+    shutil.copytree(there / "har", copied)
+    for name in ("validation_ms", "start_ms"):
+        config = json.loads((there / "har" / "config.json").read_text())
+        del config["data"][name]
+        (copied / "config.json").write_text(json.dumps(config))
+        assert "does not say from when on" in refused(lacuna(there, str(copied)))
+
+
+def test_minutes_without_one_whole_hour_are_refused(there: Path, tmp_path: Path) -> None:
+    """In the words of training: both read hours in one way."""
+    quarters, _ = four_a_piece(WHOLE.rows(0, 2))
+    candle_folder(tmp_path / "few", quarters.rows(1, 4))
+    said = refused(lacuna(there, "har", candles=str(tmp_path / "few")))
+    assert "not one whole hour of 15-minute candles is in the range" in said
+
+
+def test_a_coin_listed_after_the_fit_is_scored_beside_what_needs_none(there: Path, tmp_path: Path) -> None:
+    """No baseline can be fitted on it, and no other coin loses one."""
+    listed = panel([getattr(WHOLE, name).copy() for name in FIELDS], None, START_MS)
+    for name in FIELDS:
+        getattr(listed, name)[: TEST + DAY, 2] = np.nan
+    candle_folder(tmp_path / "listed", listed)
+    result = lacuna(there, "network", "--json", candles=str(tmp_path / "listed"))
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert set(found["coins"]["C2/USDT"]["baselines"]) == {"persistence", "ewma"}
+    assert set(found["coins"]["C0/USDT"]["baselines"]) == set(BASELINES)
+
+
+@pytest.mark.parametrize(("begin", "hours"), [(TEST, "1 hour"), (TEST - 30, "30 hours")])
+def test_only_a_network_lets_a_simpler_rule_answer_first(there: Path, tmp_path: Path, begin: int, hours: str) -> None:
+    """That it will is said in good English; HAR waits until it knows, and nothing is said of a rule."""
+    candle_folder(tmp_path / "late", WHOLE.rows(begin, END))
+    remarks = {name: evaluate_folder(Asked(there / name, tmp_path / "late")).remarks for name in ("network", "har")}
+    assert sum(remark.startswith(f"{hours} of candles before the test, ") for remark in remarks["network"]) == 1
+    assert not any("simpler rule" in remark for remark in remarks["har"])
+
+
+def test_forecasts_of_one_value_have_no_line(there: Path, tmp_path: Path) -> None:
+    """A model that is bounded throughout: Mincer and Zarnowitz are left out of the table and of the page's notes."""
+    known = load_volatility(there / "har")
+    ones, low = np.ones(2), np.full(2, -3.0)
+    lost = VolatilityModel(known.predictor, Factors(ones, ones, ones, low, low), known.fitted_ms)
+    save(lost, tmp_path / "lost", card())
+    found = evaluate_folder(Asked(tmp_path / "lost", there / "candles", report=tmp_path / "quality.html"))
+    assert "Mincer-Zarnowitz" not in table(found) and "nan" not in table(found)
+    assert "Mincer and Zarnowitz: actual =" not in (tmp_path / "quality.html").read_text()
+    assert "Mincer-Zarnowitz" in table(evaluate_folder(Asked(there / "har", there / "candles")))
+
+
+def test_a_folder_that_is_not_there_names_what_makes_it(there: Path) -> None:
+    """The command for volatility where that is wanted, both where either would do."""
+    with pytest.raises(BadModel, match="lacuna train volatility --candles") as why:
+        load_volatility(there / "nowhere")
+    assert "gaussian" not in str(why.value)
+    said = refused(lacuna(there, "nowhere"))
+    assert "lacuna train gaussian (or volatility) --candles" in said
+
+
 def test_a_coin_with_too_little_history_costs_the_others_no_baseline(there: Path, tmp_path: Path) -> None:
     """It is scored beside what needs no fit; the others keep every baseline."""
     young = panel([getattr(WHOLE, name).copy() for name in FIELDS], None, START_MS)
@@ -247,7 +353,7 @@ def test_days_are_no_hours(there: Path, tmp_path: Path) -> None:
     open_ms = START_MS + DAY * HOUR_MS * np.arange(300, dtype=np.int64)
     fields = days.open, days.high, days.low, days.close, days.volume
     candle_folder(tmp_path / "days", Panel(days.symbols, DAY * HOUR_MS, open_ms, *fields, days.present))
-    with pytest.raises(BadCandles, match="forecast from hours"):
+    with pytest.raises(BadConfiguration, match="no hours are made: fetch 1h"):
         evaluate_folder(Asked(there / "har", tmp_path / "days"))
 
 

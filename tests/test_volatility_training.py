@@ -1,6 +1,5 @@
 """`lacuna train volatility` from a folder of candles to a model that forecasts."""
 
-import contextlib
 import json
 import os
 import signal
@@ -9,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +16,9 @@ from click.testing import CliRunner, Result
 from msgspec.structs import replace
 
 from bot.cli import main
+from bot.config import BadConfiguration
 from bot.core.market import FIELDS, Panel
+from bot.volatility_training import Asked, train_volatility
 from models.checkpoint import digest, load_volatility
 from models.make_volatility import BESIDE
 from models.time_features import HOUR_MS
@@ -214,6 +216,7 @@ def test_coins_with_too_little_are_left_out_and_named(tmp_path: Path) -> None:
         (("--timerange", "20300101-"), 74, "ask for a range inside"),
         (("--walk-forward", "3", "--embargo", "900"), 78, "fold 1 of 3 begins too early"),
         (("--walk-forward", "400"), 78, "take fewer"),
+        (("--walk-forward", "1", "--embargo", "100000"), 78, "no hours are left before fold 1 of 1"),
         (("--seeds", "0"), 2, "seeds"),
     ],
 )
@@ -249,6 +252,26 @@ def test_a_folder_of_something_else_is_left_alone(candles: Path, tmp_path: Path)
     done = train(candles, tmp_path / "mine", "--preset", "ewma")
     assert (done.exit_code, "name a new folder" in done.output) == (78, True), done.output
     assert (tmp_path / "mine" / "diary.txt").read_text() == "dear"
+
+
+@pytest.mark.parametrize("out", ["/dev/null/x/mine", "/proc/mine", "/dev/null"])
+def test_where_nothing_can_be_written_nothing_is_begun(tmp_path: Path, out: str) -> None:
+    """A sentence before the candles are looked for, and the exit code of whatever cannot be written."""
+    done = train(tmp_path / "nowhere", Path(out), "--preset", "ewma")
+    assert done.exit_code == (78 if out == "/dev/null" else 74), done.output
+    assert ("something that is no model" if out == "/dev/null" else f"{out} cannot be written: ") in done.output
+    fresh = train(tmp_path / "nowhere", tmp_path / "new" / "deeper" / "mine", "--preset", "ewma")
+    assert "nowhere does not exist" in fresh.output and not (tmp_path / "new").exists()
+
+
+def test_a_list_of_no_coins_is_refused(candles: Path, tmp_path: Path) -> None:
+    """`--symbols ,` names none, which is not the same as all; a comma too many does no harm."""
+    asked = Asked(candles, tmp_path / "mine", "har-panel", ("", " "), None, "-", "", 1, 1, None, 168, "cpu")
+    with pytest.raises(BadConfiguration, match="--symbols names no coin"):
+        train_volatility(asked)
+    assert not list(tmp_path.iterdir())
+    done = train_volatility(msgspec.structs.replace(asked, symbols=("C1/USDT", "")))
+    assert done is not None and done[0]["symbols"] == ("C1/USDT",)
 
 
 def test_a_walk_forward_is_on_the_card_and_its_forecasts_are_kept(candles: Path, tmp_path: Path) -> None:
@@ -299,16 +322,30 @@ def test_kills_change_no_bit(candles: Path, tmp_path: Path) -> None:
         assert lines_of(tmp_path / "mine.training" / part) == lines_of(tmp_path / "whole.training" / part)
 
 
+KILLED = """
+import os, pathlib, signal, sys
+import rich.progress
+from models.training_log import read
+
+log, step = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+
+class Bar(rich.progress.Progress):  # is told of every step, whatever the pace
+    def update(self, *given, **named):
+        super().update(*given, **named)
+        if any(line.step >= step for line in read(log)):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+rich.progress.Progress = Bar
+from bot.cli import main
+main(sys.argv[3:])
+"""
+
+
 def killed_at(step: int, candles: Path, out: Path, log: Path, options: tuple[str, ...]) -> None:
-    """Starts it, and kills it when the log has come to this step."""
-    command = [sys.executable, "-m", "bot.cli", *arguments(candles, out, *options)]
-    with subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
-        while not any(line.step >= step for line in read(log)):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(0.02)
-                break
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
+    """Starts it; it kills itself at the first step of the optimiser that finds the log at this step or later."""
+    command = [sys.executable, "-c", KILLED, str(log), str(step), *arguments(candles, out, *options)]
+    done = subprocess.run(command, check=False, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=900)
+    assert done.returncode == -signal.SIGKILL
 
 
 def lines_of(folder: Path) -> list[Line]:
@@ -336,7 +373,7 @@ def test_two_processes_train_one_model(candles: Path, tmp_path: Path) -> None:
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr.decode()
     told = json.loads(done.stdout)

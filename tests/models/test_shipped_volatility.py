@@ -15,7 +15,7 @@ from tests.models.volatile import volatile
 HOURS = volatile(1_500, 3, seed=8)
 TEST_MS = int(HOURS.open_ms[1_000])
 BYTES_MAX = 3 << 20
-REAL = Path("../shared/data/binance_spot_1h_2025")
+REAL = Path(__file__).parents[2] / "../shared/data/binance_spot_1h_2025"
 
 
 @pytest.mark.parametrize("folder", [NETWORK, SIMPLE])

@@ -42,6 +42,13 @@ def gone(given: Panel, rows: slice, coin: int) -> Panel:
     return spoiled(given, rows, coin, **dict.fromkeys(FIELDS, np.nan))
 
 
+def sparse(given: Panel, rows: slice, coin: int) -> Panel:
+    """The panel with two hours in five of one coin's candles in these rows."""
+    for first in range(2, 5):
+        given = gone(given, slice(rows.start + first, rows.stop, 5), coin)
+    return given
+
+
 @pytest.fixture(scope="module")
 def walked() -> WalkedForward:
     folds = folds_of(WHOLE, VALIDATION_MS, 3, 100, None)
@@ -136,12 +143,32 @@ def test_folds_without_enough_hours_are_refused(count: int, first: int, says: st
         (spoiled(WHOLE, slice(None), 1, volume=0.0), "table of closes"),
         (spoiled(WHOLE, slice(None), 1, open=7.0, high=7.0, low=7.0, close=7.0), "never moved"),
         (gone(WHOLE, slice(None), 1), "never moved"),
+        (sparse(WHOLE, slice(VALIDATION, None), 1), "hours to validate on"),
     ],
 )
 def test_a_coin_that_cannot_be_fitted_says_why(given: Panel, says: str) -> None:
     """And the other one can."""
     found = coverage(given, VALIDATION_MS)
     assert found.enough == ("C0/USDT",) and says in found.wrong["C1/USDT"]
+
+
+def test_what_coverage_lets_through_can_be_fitted_and_what_it_refuses_cannot() -> None:
+    """Hours here and there are many, and HAR knows nothing of them: it and its factors count as coverage does."""
+    long = volatile(4_200, 2)
+    validation_ms = int(long.open_ms[3_500])
+    for rows, says in ((slice(400, 3_500), "to learn from follow"), (slice(3_500, None), "to validate on")):
+        given = sparse(long, rows, 1)
+        assert says in coverage(given, validation_ms).wrong["C1/USDT"]
+        with pytest.raises(BadModel, match="C1/USDT"):
+            fit_baseline("har", given, validation_ms)
+    some = sparse(long, slice(3_400, 3_600), 1)
+    assert coverage(some, validation_ms).enough == fit_baseline("har", some, validation_ms).symbols == long.symbols
+
+
+def test_no_hours_before_the_embargo_are_said_to_be_none() -> None:
+    """With what to change, and not as if a coin had never moved."""
+    with pytest.raises(BadModel, match="no hours are left before fold 1 of 1 less an embargo of 2600 hours"):
+        folds_of(WHOLE, VALIDATION_MS, 1, VALIDATION, None)
 
 
 def test_short_holes_are_counted_and_passed_over() -> None:
