@@ -15,10 +15,9 @@ from statistics import NormalDist
 import numpy as np
 
 from backtest.curve import FLAT, annual_return, resampled, returns_of, sharpe
-from backtest.statistics import DAY_MS, YEAR_MS, Interval, Luck
-from bot.core.market import Floats, Integers
+from backtest.statistics import YEAR_MS, Interval, Luck
+from bot.core.market import DAY_MS, HOUR_MS, Floats, Integers
 
-HOUR_MS = 3_600_000
 OBSERVATIONS_MIN = 30
 RUN = 5  # max(5, sqrt(log10 n))
 DRAWS = 2_000

@@ -9,10 +9,9 @@ None     where a figure has no meaning (no trades, a flat curve, one slice, a ru
 import msgspec
 from msgspec import Struct
 
-from bot.core.market import Floats
+from bot.core.market import DAY_MS, Floats
 
 SECOND_MS = 1_000
-DAY_MS = 86_400_000
 YEAR_MS = 365 * DAY_MS
 
 

@@ -21,19 +21,18 @@ from optuna.trial import FrozenTrial
 from backtest.crew import Crew, Seen
 from backtest.curve import resampled, returns_of
 from backtest.forecasts import Forecasts
-from backtest.luck import HOUR_MS
 from backtest.measure import trial_of
 from backtest.overfitting import BLOCKS, Overfitting, cscv
 from backtest.parameters import Value, with_values
 from backtest.result import Result
 from backtest.run import play, rows_needed
 from backtest.simulate import Progress
-from backtest.statistics import DAY_MS, Statistics
+from backtest.statistics import Statistics
 from backtest.study import StoredStudy
 from backtest.trials import Trial, Trials
 from backtest.verdict import SURE
 from bot.config import BadConfiguration, Settings
-from bot.core.market import Floats, Integers, Panel
+from bot.core.market import DAY_MS, HOUR_MS, Floats, Integers, Panel
 
 PERIODS_MIN = 4 * BLOCKS
 

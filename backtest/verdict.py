@@ -8,7 +8,8 @@ Ended     where more than ENDED_MAX of the final equity stands in coins that hav
 Everything between is "not distinguishable from luck".
 """
 
-from backtest.statistics import DAY_MS, Costs, Ended, Hold, Luck, Performance, RandomEntries, RoundTrips
+from backtest.statistics import Costs, Ended, Hold, Luck, Performance, RandomEntries, RoundTrips
+from bot.core.market import DAY_MS
 
 SURE = 0.95
 TRIPS_MIN = 30

@@ -6,16 +6,14 @@ Beside them stand, from the same run, where they are installed: the same indicat
 many of them as each has. The floor is one numpy addition of as much, for each feature. Set OMP_NUM_THREADS=1.
 """
 
-import argparse
 import importlib
 import importlib.util
-import json
 import time
 from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.tables import Row, table
+from benchmarks.tables import Row, run
 from bot.core.market import FIELDS, Floats, Panel
 from models.features import FEATURES, Features, features
 
@@ -151,12 +149,5 @@ def costs() -> list[Row]:
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
-    found = costs()
-    print(json.dumps(found) if parser.parse_args().json else table(found))
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, costs)

@@ -1,6 +1,8 @@
 """Rows as a table for people."""
 
-from collections.abc import Sequence
+import argparse
+import json
+from collections.abc import Callable, Sequence
 
 Row = dict[str, float | int | str]
 
@@ -18,3 +20,12 @@ def table(rows: Sequence[Row]) -> str:
         )
         for line in cells
     )
+
+
+def run(doc: str | None, costs: Callable[[], Sequence[Row]]) -> None:
+    """The command line of a benchmark without options: its table, or with --json its rows."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    as_json = parser.parse_args().json
+    found = costs()
+    print(json.dumps(found) if as_json else table(found))

@@ -5,15 +5,13 @@
 The network that comes with lacuna beside the panel HAR in the same run; the ratio is to that. Set OMP_NUM_THREADS=1.
 """
 
-import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.features import candles, timed
-from benchmarks.tables import Row, table
+from benchmarks.tables import Row, run
 from models.checkpoint import load_volatility
 from models.shipped_volatility import NETWORK, SIMPLE
 
@@ -56,12 +54,5 @@ def costs() -> list[Row]:
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
-    found = costs()
-    print(json.dumps(found) if parser.parse_args().json else table(found))
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, costs)

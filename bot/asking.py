@@ -15,8 +15,7 @@ from bot.config import BadConfiguration, Settings
 from bot.core.commands import Fetch
 from bot.core.engine import Engine
 from bot.core.events import AnyEvent, CandleClosed, Confirmed, History
-from bot.core.hours import HOUR_MS
-from bot.core.market import Candle, Instrument, Panel, gather
+from bot.core.market import HOUR_MS, Candle, Instrument, Panel, gather
 from bot.core.snapshot import Snapshot
 from bot.edge.clock import Clock
 from bot.edge.faults import Faults

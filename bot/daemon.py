@@ -25,8 +25,7 @@ from bot.building import remarks_on, volatility_wanted
 from bot.config import Settings
 from bot.core.commands import Confirm, Fetch, Note
 from bot.core.events import AnyEvent, CandleClosed, CandleRefused, History, Operator, Reconciled, Stopping
-from bot.core.hours import HOUR_MS
-from bot.core.market import Candle, Instrument, LastPrice, Quote
+from bot.core.market import HOUR_MS, Candle, Instrument, LastPrice, Quote
 from bot.core.snapshot import Snapshot
 from bot.edge.broker import PaperBroker
 from bot.edge.clock import Clock

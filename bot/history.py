@@ -21,8 +21,7 @@ from backtest.forecasts import history_hash
 from backtest.run import rows_needed
 from bot.building import remarks_on, strategy_of
 from bot.config import BadConfiguration, Settings
-from bot.core.hours import HOUR_MS
-from bot.core.market import Panel
+from bot.core.market import HOUR_MS, Panel
 from bot.edge.candle_sources import EVER, source_of, timeframe_of
 from bot.edge.candles import check_holes, covered, lifeless, load_panel, utc
 from bot.edge.columns import CoinsMissing

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bot.core.hours import HOUR_MS
-from bot.core.market import Side
+from bot.core.market import HOUR_MS, Side
 from bot.daemon import Daemon
 from bot.edge.forecaster import Forecaster
 from bot.edge.volatility_work import VolatilityStatus

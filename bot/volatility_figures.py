@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from backtest.report.wording import number, signed
-from bot.core.market import Floats
+from bot.core.market import DAY_MS, HOUR_MS, Floats
 from bot.figure_style import DPI, MARK, OTHER, SOFT, axes_of, plain, png
 from bot.volatility_research import Attention, Quality
 from models.calibration import BINS, calibrate
@@ -23,7 +23,6 @@ PER_CENT = 100.0
 LAST_HOURS = 240
 MANY = 10  # ticks of a logarithmic axis
 WIDTH, HEIGHT = 5.2, 4.2
-HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 LEGEND = {"frameon": False, "fontsize": 8}
 
 Draw = Callable[[Axes, Tested], None]

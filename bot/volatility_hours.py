@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bot.config import BadConfiguration
-from bot.core.hours import HOUR_MS, hours_of
-from bot.core.market import MINUTE_MS, TIMEFRAMES, Panel
+from bot.core.hours import hours_of
+from bot.core.market import HOUR_MS, MINUTE_MS, TIMEFRAMES, Panel
 from bot.edge.candle_sources import is_files, store_at
 from bot.edge.candles import load_panel
 from bot.history import say_remarks

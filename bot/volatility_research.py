@@ -17,7 +17,7 @@ import numpy as np
 from msgspec import Struct
 
 from bot.config import BadConfiguration
-from bot.core.market import BadSymbol, Floats, Integers, Panel, pair
+from bot.core.market import DAY_MS, HOUR_MS, BadSymbol, Floats, Integers, Panel, pair
 from bot.edge.candles import lifeless, utc
 from bot.history import say_remarks
 from bot.progress import progress_bar
@@ -28,12 +28,10 @@ from models.checkpoint import Config, config_of, load_volatility
 from models.evaluate_volatility import HOURS_MIN, Evaluation, Forecasts, Tested, forecasts_of, scored
 from models.model import BadModel
 from models.shipped_volatility import shipped_simple
-from models.time_features import HOUR_MS
 from models.volatility_loading import NETWORKS
 from models.volatility_model import VolatilityModel
 from models.volatility_rivals import fit_rivals, left_out_remarks
 
-DAY_MS = 86_400_000
 FIRST = "BTC/USDT"
 PANEL_HAR, SHIPPED = "har-panel", "har-shipped"
 PICTURED_HOURS = 240

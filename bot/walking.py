@@ -10,14 +10,14 @@ from msgspec import Struct, to_builtins
 from backtest.forecasts import history_hash
 from backtest.measure import judged
 from backtest.run import rows_needed
-from backtest.statistics import DAY_MS, as_dict
+from backtest.statistics import as_dict
 from backtest.summary import text_of
 from backtest.trials import Trials
 from backtest.walkforward import FIT, Fold, FoldFigures, Refitted, fold_figures, folds_of, model_rows, refit_all, walk
 from bot.backtesting import volatilities_of
 from bot.building import strategy_of
 from bot.config import BadConfiguration, Settings
-from bot.core.market import Panel
+from bot.core.market import DAY_MS, Panel
 from bot.edge.candles import check_holes, covered, load_panel, utc
 from bot.history import COVERAGE, MINUTE_MS, Asked, as_played, fitted_on, say_remarks, tried_models, universe_of
 from bot.progress import progress_bar

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from bot.building import volatility_missing, volatility_wanted, what_wants_volatility
 from bot.config import BadConfiguration, Settings
-from bot.core.hours import HOUR_MS, hours_of
-from bot.core.market import FIELDS, Floats, Mask, Panel
+from bot.core.hours import hours_of
+from bot.core.market import FIELDS, HOUR_MS, Floats, Mask, Panel
 from bot.edge.candle_sources import EVER, source_of, timeframe_of
 from bot.edge.candles import load_panel, utc
 from bot.volatility import volatility_folder, volatility_model

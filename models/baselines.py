@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.core.market import Floats, Mask, Panel
+from bot.core.market import DAY_MS, HOUR_MS, Floats, Mask, Panel
 from models.closed_form import ClosedForm, taken_gain
 from models.conditional import Moments, infer_each, precision_of
 from models.dataset import MeanSquare, Returns, standardised
@@ -23,8 +23,6 @@ from models.model import Arrays, BadModel, taken
 
 CLIP = 8.0
 RIDGE_PENALTY = 0.05
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 
 
 class Market(ClosedForm):

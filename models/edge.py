@@ -13,8 +13,7 @@ from typing import Literal
 import numpy as np
 from msgspec import Struct
 
-from bot.core.market import Floats, Integers, Panel
-from models.baselines import DAY_MS
+from bot.core.market import DAY_MS, Floats, Integers, Panel
 from models.scores import Summary, correlations, mean_correlation, summary
 
 STEPS = (1, 5, 15, 60)

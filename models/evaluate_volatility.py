@@ -12,10 +12,9 @@ from collections.abc import Mapping
 import numpy as np
 from msgspec import Struct
 
-from bot.core.market import Floats, Integers, Mask, Panel
+from bot.core.market import HOUR_MS, Floats, Integers, Mask, Panel
 from models import student
 from models.model import BadModel
-from models.time_features import HOUR_MS
 from models.volatility import Estimator, volatility
 from models.volatility_model import QUANTILES, VolatilityForecast, VolatilityModel
 from models.volatility_scores import (

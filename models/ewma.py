@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.core.market import Floats, Panel
+from bot.core.market import HOUR_MS, Floats, Panel
 from models.candles import shaped
 from models.model import Arrays, BadModel
-from models.time_features import HOUR_MS
 from models.volatility import Estimator, Volatility
 from models.volatility_model import Logs, plain_logs
 

@@ -14,8 +14,8 @@ Tried   R2 on the 30 % after the train range of binance_spot_1m_2021: one slope 
 
 import numpy as np
 
-from bot.core.market import Floats, Integers, Panel
-from models.baselines import CLIP, DAY_MS, HOUR_MS
+from bot.core.market import DAY_MS, HOUR_MS, Floats, Integers, Panel
+from models.baselines import CLIP
 from models.dataset import deviation_of, returns_in, standardised
 
 GROUPS = 3

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.core.market import Floats, Panel
+from bot.core.market import HOUR_MS, Floats, Panel
 from models.candles import Candles, CandleTape, shaped
 from models.har import ROWS_MIN
 from models.model import Arrays, BadModel, taken
-from models.time_features import HOUR_MS
 from models.volatility import garman_klass, moves_of
 from models.volatility_inputs import log_volatilities
 from models.volatility_model import Logs, places, plain_logs

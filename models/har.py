@@ -17,19 +17,19 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from bot.core.market import Floats, Integers, Mask, Panel
+from bot.core.market import HOUR_MS, Floats, Integers, Mask, Panel
 from models.candles import Candles, CandleTape
 from models.model import Arrays, BadModel, taken
 from models.running import RunningSums
-from models.time_features import HOUR_MS, hour_of_week
+from models.time_features import hour_of_week
 from models.volatility import garman_klass, moves_of
+from models.volatility_columns import LEAST
 from models.volatility_inputs import log_volatilities
 from models.volatility_model import Logs, places, plain_logs
 
 SPANS = (6, 24, 168)
 WARMUP = 168
 ROWS_MIN = 500  # hours of a coin to fit on
-LEAST = 1e-4  # a forecast in levels may fall below 0
 
 REAL, LOG, LEVEL, VOLUME = range(4)
 TERMS = 4

@@ -15,7 +15,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bot.core.market import Floats, Integers, Mask, Panel
+from bot.core.market import HOUR_MS, Floats, Integers, Mask, Panel
 from models import robust_scaling
 from models.candles import shaped
 from models.feature_registry import AT, FEATURES, PRICES
@@ -24,7 +24,6 @@ from models.har import Har
 from models.model import Arrays
 from models.robust_scaling import CLIP, RobustScaling
 from models.seasonality import Seasonality
-from models.time_features import HOUR_MS
 from models.volatility_columns import INPUTS
 from models.volatility_inputs import Rows, VolatilityInputs
 

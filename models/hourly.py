@@ -7,8 +7,8 @@ completes the newest hour among them; where the next hour never became complete 
 import numpy as np
 from msgspec import Struct
 
-from bot.core.hours import HOUR_MS, Hours, joined
-from bot.core.market import Floats, Integers, Panel
+from bot.core.hours import Hours, joined
+from bot.core.market import HOUR_MS, Floats, Integers, Panel
 from models.model import BadModel
 from models.volatility_model import VolatilityForecast, VolatilityModel
 

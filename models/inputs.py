@@ -12,8 +12,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from bot.core.market import Floats, Integers, Mask, Panel
-from models.baselines import HOUR_MS, TRAILING_ROWS_MIN, Gaussian
+from bot.core.market import HOUR_MS, Floats, Integers, Mask, Panel
+from models.baselines import TRAILING_ROWS_MIN, Gaussian
 from models.dataset import Mean
 from models.model import Arrays, taken
 

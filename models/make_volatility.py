@@ -9,10 +9,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from bot.core.market import Panel
+from bot.core.market import HOUR_MS, Panel
 from models.checkpoint import Card, digest, save
 from models.evaluate_volatility import Score
-from models.time_features import HOUR_MS
 from models.volatility_baselines import fit_baseline
 from models.volatility_hindcast import hindcast, outcome, scores
 from models.volatility_model import VolatilityModel

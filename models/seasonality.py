@@ -14,11 +14,10 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from bot.core.market import Floats, Integers
+from bot.core.market import DAY_MS, HOUR_MS, Floats, Integers
 from models.model import Arrays, BadModel, taken
-from models.time_features import HOUR_MS, HOURS, hour_of_week
+from models.time_features import HOURS, hour_of_week
 
-DAY_MS = 24 * HOUR_MS
 ROUNDS = 10
 CELL_MIN = 4.0  # hours' worth of no deviation in every cell: tames those seldom seen
 

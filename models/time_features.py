@@ -4,9 +4,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from bot.core.market import Floats, Integers
+from bot.core.market import HOUR_MS, Floats, Integers
 
-HOUR_MS = 3_600_000
 HOURS = 168
 _EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday; Monday is 0
 

@@ -7,7 +7,6 @@ Seeds   several make an ensemble; each trains from its own, all else alike.
 """
 
 import hashlib
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,8 @@ from models.model import BadModel
 from models.processes import Place
 from models.seasonality import fit_seasonality
 from models.student import quantile
-from models.training import Outcome, fit
+from models.training import fit
 from models.training_plan import Plan
-from models.training_state import Scores
 from models.volatility import Estimator, volatility
 from models.volatility_inputs import VolatilityInputs
 from models.volatility_kinds import KINDS, Lesson, Preset
@@ -40,15 +38,10 @@ Said = Callable[[str], None]
 
 
 class TrainedVolatility(Struct, frozen=True, eq=False):
-    """What a training came to: the model, which has seen nothing yet, and the best weights' validation scores.
-
-    `scores` are those of the last training of each seed; `steps` of all of them.
-    """
+    """What a training came to: the model, which has seen nothing yet, and the optimiser's steps of all seeds."""
 
     model: VolatilityModel
-    scores: tuple[Scores, ...]
     steps: int
-    seconds: float
 
 
 def train_volatility(
@@ -68,7 +61,6 @@ def train_volatility(
 
     `name` is how the preset is called; `tune` the coin that it ends on.
     """
-    began = time.perf_counter()
     if tune is not None and tune not in seen.symbols:
         raise BadModel(f"{tune} is not among the candles to train on: {', '.join(seen.symbols)}")
     train = int(np.searchsorted(seen.open_ms, validation_ms))
@@ -77,7 +69,6 @@ def train_volatility(
     lessons = [("panel", preset.panel, np.arange(len(seen.symbols)))]
     if tune is not None and preset.tune is not None:
         lessons.append(("tuned", preset.tune, np.array([seen.symbols.index(tune)])))
-    scores: list[Scores] = []
     steps = 0
     for at, seed in enumerate(seeds):
         for stage, lesson, coins in lessons:
@@ -87,12 +78,11 @@ def train_volatility(
             plan = plan_of(lesson, preset, task, seed, place.device)
             outcome = fit(task, plan, folder / f"{stage}-{seed}", place, told, said)
             steps += outcome.steps
-        scores.append(_best(outcome))
     said("the factors of validation ...")
     for module in network.modules:
         module.eval()
     model = calibrated(network, seen, validation_ms)
-    return TrainedVolatility(model, tuple(scores), steps, time.perf_counter() - began)
+    return TrainedVolatility(model, steps)
 
 
 def _coins(seen: Panel, coins: Integers) -> str:
@@ -155,11 +145,6 @@ def _module(build: Callable[[Any], nn.Module], config: Any, seed: int) -> nn.Mod
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         return build(config)
-
-
-def _best(outcome: Outcome) -> Scores:
-    """The scores of the weights that were chosen."""
-    return next(one.scores for one in outcome.history if one.step == outcome.best_step)
 
 
 def _settings(

@@ -17,7 +17,7 @@ SPANS = (3, 6, 12, 24, 72, 168, 720)
 DAYS = range(23, 168, 24)  # so many hours back: the hours of the last seven days at the coming hour's time of day
 BACK = 168  # hours that are looked back at one by one
 LEVEL = -5.0  # about what log volatilities are: sums of squares about it cancel little
-LEAST = 1e-4  # a volatility below, or of an hour that did not move, counts as this
+LEAST = 1e-4  # a volatility below, a forecast of one, or of an hour that did not move, counts as this
 TINY = 1e-12
 
 REAL, LINKED, LOG, SQUARE, GK, PARKINSON, ROGERS, VOLUME, RETURN, RETURNS, FALLS, SIZE = range(12)

@@ -9,9 +9,8 @@ Holes   a coin that is gone for longer than HOLE_MAX comes back as another marke
 import numpy as np
 from msgspec import Struct
 
-from bot.core.market import Floats, Mask, Panel
+from bot.core.market import HOUR_MS, Floats, Mask, Panel
 from models.har import ROWS_MIN, HarStream
-from models.time_features import HOUR_MS
 from models.volatility import Estimator, volatility
 from models.volatility_inputs import LOOK_BACK
 from models.volatility_model import VALIDATION_MIN

@@ -11,10 +11,9 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from bot.core.market import Floats, Integers, Mask, Panel
+from bot.core.market import HOUR_MS, Floats, Integers, Mask, Panel
 from models.evaluate_volatility import HOURS_MIN, Score, score_of
 from models.model import BadModel
-from models.time_features import HOUR_MS
 from models.volatility import Estimator, volatility
 from models.volatility_model import VolatilityModel
 

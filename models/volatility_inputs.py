@@ -17,12 +17,12 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from bot.core.market import Floats, Integers, Mask, Panel
+from bot.core.market import HOUR_MS, Floats, Integers, Mask, Panel
 from models.candles import Candles, CandleTape, shaped
 from models.model import Arrays
 from models.running import DecayedSums, RunningSums
 from models.seasonality import Seasonality, new_york_ms
-from models.time_features import HOUR_MS, hour_of_week
+from models.time_features import hour_of_week
 from models.volatility import garman_klass, moves_of, parkinson, rogers_satchell
 from models.volatility_columns import (
     BACK,
@@ -73,11 +73,6 @@ class VolatilityInputs:
         self._sums = RunningSums(TERMS, SPANS, coins)
         self._decayed = DecayedSums(DECAYS, 2 * coins)  # the logs', then the counts'
         self._past = np.full((KEPT, BACK, coins), np.nan)
-
-    @property
-    def newest_ms(self) -> int:
-        """The open of the newest hour seen, 0 before the first."""
-        return self._tape.newest_ms
 
     def absorb(self, panel: Panel) -> Rows:
         """The rows of the panel's hours that are new. ValueError as CandleTape.take."""

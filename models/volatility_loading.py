@@ -5,11 +5,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from bot.core.market import HOUR_MS
 from models.ewma import Ewma
 from models.garch import Garch, Kind
 from models.har import Har
 from models.model import BadModel
-from models.time_features import HOUR_MS
 from models.volatility_model import Factors, Predictor, VolatilityModel
 
 Tensors = Mapping[str, NDArray[Any]]

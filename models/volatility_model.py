@@ -18,10 +18,9 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from bot.core.market import Floats, Integers, Mask, Panel
+from bot.core.market import HOUR_MS, Floats, Integers, Mask, Panel
 from models import student
 from models.model import Arrays, BadModel, taken
-from models.time_features import HOUR_MS
 from models.volatility import Estimator, volatility
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -70,11 +69,6 @@ class VolatilityForecast(Struct, frozen=True, eq=False):
 
     def __len__(self) -> int:
         return len(self.open_ms)
-
-    @property
-    def variance(self) -> Floats:
-        """Of the next hour's return."""
-        return self.volatility * self.volatility
 
     def rows(self, start: int, stop: int) -> "VolatilityForecast":
         """Rows start to stop, as views."""

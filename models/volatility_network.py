@@ -8,7 +8,7 @@ Fallback a coin beyond that reach, and an hour whose inputs are not all known, g
 Bits     on a CPU hours are asked for one by one, so that an hour alone gets the same bits as in a whole panel.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from msgspec import Struct
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from bot.core.market import Floats, Integers, Panel
 from models.batches import Batches
 from models.har import WIDTHS, Form, Har
-from models.hour_table import HourRows, HourStream, HourTable, Scalings
+from models.hour_table import Batch, HourRows, HourStream, HourTable, Scalings
 from models.model import Arrays, BadModel, taken
 from models.robust_scaling import from_json
 from models.seasonality import Seasonality
@@ -140,48 +140,40 @@ class VolatilityNetwork:
             np.where(own, rising, np.nan),
         )
 
-    @torch.inference_mode()
     def _answers(self, rows: HourRows, asked: Integers) -> Floats:
         """The network's answers [R, N, 3] in its own units."""
-        kind, coins = KINDS[self.architecture], len(self.symbols)
-        if not len(asked):
-            return np.empty((0, coins, 3))
-        table = HourTable(rows, self.learned.scalings.tokens, self.symbols, self.device)
-        at_N = torch.arange(coins, device=self.device)
+        return self._mean(rows, asked, KINDS[self.architecture].ask, 3)
 
-        def ask(rows_B: torch.Tensor) -> torch.Tensor:
-            batch = table.batch(rows_B.repeat_interleave(coins), at_N.repeat(len(rows_B)), self.window)
-            answers = torch.stack([kind.ask(module, batch) for module in self.modules])
-            return answers.mean(dim=0).view(len(rows_B), coins, 3)
-
-        with threads(1 if self.device.type == "cpu" else None):
-            found = self._batches.run(ask, torch.from_numpy(asked).to(self.device))
-        return found.double().cpu().numpy()
-
-    @torch.inference_mode()
     def attention(self, panel: Panel, first: int) -> Floats:
         """How much each hour of a window counted in the pooling [R, N, W], oldest first, for pictures; rows sum to 1.
 
         Of the panel's rows from `first` on, as a stream that begins with the panel would have it. NaN where not
         all inputs are known; W is 0 for a network without windows.
         """
-        rows, coins = self.learned.stream(self.symbols).absorb(panel), len(self.symbols)
+        rows = self.learned.stream(self.symbols).absorb(panel)
         asked = np.arange(first, len(rows))
-        if not self.window or not len(asked):
-            return np.empty((len(asked), coins, self.window))
+        if not self.window:
+            return np.empty((len(asked), len(self.symbols), 0))
+        found = self._mean(rows, asked, _attention, self.window)
+        return np.where(rows.known[asked][..., None], found, np.nan)
+
+    @torch.inference_mode()
+    def _mean(self, rows: HourRows, asked: Integers, of: Callable[[nn.Module, Batch], Tensor], width: int) -> Floats:
+        """The modules' mean of something of these rows [R, N, width], `of` a batch [B, width]."""
+        coins = len(self.symbols)
+        if not len(asked):
+            return np.empty((0, coins, width))
         table = HourTable(rows, self.learned.scalings.tokens, self.symbols, self.device)
         at_N = torch.arange(coins, device=self.device)
 
-        def ask(rows_B: torch.Tensor) -> torch.Tensor:
+        def ask(rows_B: Tensor) -> Tensor:
             batch = table.batch(rows_B.repeat_interleave(coins), at_N.repeat(len(rows_B)), self.window)
-            shares = torch.stack(
-                [_trunk(one).attention(batch.prices_BWP, batch.engineered_BWE) for one in self.modules]
-            )
-            return shares.mean(dim=0).view(len(rows_B), coins, self.window)
+            found = torch.stack([of(module, batch) for module in self.modules])
+            return found.mean(dim=0).view(len(rows_B), coins, width)
 
         with threads(1 if self.device.type == "cpu" else None):
-            found = self._batches.run(ask, torch.from_numpy(asked).to(self.device)).double().cpu().numpy()
-        return np.where(rows.known[asked][..., None], found, np.nan)
+            found = self._batches.run(ask, torch.from_numpy(asked).to(self.device))
+        return found.double().cpu().numpy()
 
     def state(self) -> Arrays:
         """The running state, to go on from after a restart."""
@@ -259,10 +251,11 @@ class VolatilityNetwork:
         return cls(architecture, config, modules, learned, symbols, device)
 
 
-def _trunk(module: nn.Module) -> Trunk:
+def _attention(module: nn.Module, batch: Batch) -> Tensor:
+    """The pooling's shares [B, W]."""
     trunk = module.trunk
     assert isinstance(trunk, Trunk)
-    return trunk
+    return trunk.attention(batch.prices_BWP, batch.engineered_BWE)
 
 
 def _loaded(module: nn.Module, prefix: str, tensors: Mapping[str, NDArray[Any]]) -> nn.Module:

@@ -13,17 +13,16 @@ import torch
 from msgspec import Struct
 from torch import Tensor, nn
 
-from bot.core.market import Floats, Integers, Mask
+from bot.core.market import HOUR_MS, Floats, Integers, Mask
 from models.hour_table import Batch, HourRows, HourTable
 from models.model import BadModel
-from models.time_features import HOUR_MS
+from models.volatility_columns import LEAST
 from models.volatility_kinds import KINDS
 from models.volatility_network import Units, VolatilityNetwork
 from models.volatility_scores import errors, qlike
 
 AT_ONCE = 1_024
 SCORED_MAX = 5_000
-LEAST = 1e-4
 UNITS_MIN = 100  # hours of a coin
 
 

@@ -11,8 +11,7 @@ from collections import deque
 import numpy as np
 from msgspec import Struct
 
-from bot.core.market import Floats, Mask, Panel
-from models.time_features import HOUR_MS
+from bot.core.market import HOUR_MS, Floats, Mask, Panel
 from models.volatility import Estimator, volatility
 from models.volatility_model import INTERVAL, QUANTILES, VolatilityForecast
 from models.volatility_scores import qlike

@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 from msgspec import Struct
 
-from bot.core.market import Integers, Panel
+from bot.core.market import HOUR_MS, Integers, Panel
 from models.evaluate_volatility import HOURS_MIN, Score
 from models.model import BadModel
-from models.time_features import HOUR_MS
 from models.volatility_baselines import fit_baseline
 from models.volatility_coverage import coverage
 from models.volatility_hindcast import Hindcast, hindcast, outcome, scores

@@ -27,8 +27,7 @@ import numpy as np
 from msgspec import Struct
 from pydantic import BaseModel, Field, model_validator
 
-from bot.core.hours import HOUR_MS
-from bot.core.market import Floats, Mask
+from bot.core.market import HOUR_MS, Floats, Mask
 from bot.core.strategy import Block, Sparing, Standing, Strategy, View
 
 HOURS = 8_760

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from bot.asking import HOURS, Asking
 from bot.config import Settings
-from bot.core.hours import HOUR_MS
+from bot.core.market import HOUR_MS
 from bot.edge.clock import Clock
 from bot.edge.faults import Faults
 from bot.session import build_engine

@@ -3,8 +3,8 @@
 import numpy as np
 
 from bot.config import Forecaster as Settings
-from bot.core.hours import HOUR_MS, hours_of
-from bot.core.market import MINUTE_MS
+from bot.core.hours import hours_of
+from bot.core.market import HOUR_MS, MINUTE_MS
 from bot.edge.clock import Clock
 from bot.edge.faults import Alert, Faults
 from bot.edge.forecaster import Forecaster

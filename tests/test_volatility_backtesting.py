@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from msgspec.structs import replace
 
 from bot.cli import main
-from bot.core.hours import HOUR_MS, hours_of
-from bot.core.market import Panel
+from bot.core.hours import hours_of
+from bot.core.market import HOUR_MS, Panel
 from bot.edge.candles import utc
 from bot.simulator.synthetic import START_MS, synthetic_panel
 from models.checkpoint import Card, save

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from bot.cli import main
 from bot.config import BadConfiguration
-from bot.core.market import FIELDS, Panel
+from bot.core.market import FIELDS, HOUR_MS, Panel
 from bot.research import train_model
 from bot.volatility_research import Asked, evaluate_folder
 from bot.volatility_table import table
@@ -23,7 +23,6 @@ from models.evaluate_volatility import evaluate_volatility
 from models.model import BadModel
 from models.processes import alone
 from models.sph_net import TrunkConfig
-from models.time_features import HOUR_MS
 from models.train_volatility import train_volatility
 from models.volatility_baselines import BASELINES, fit_baseline
 from models.volatility_kinds import Lesson, preset

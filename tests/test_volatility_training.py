@@ -17,11 +17,10 @@ from msgspec.structs import replace
 
 from bot.cli import main
 from bot.config import BadConfiguration
-from bot.core.market import FIELDS, Panel
+from bot.core.market import FIELDS, HOUR_MS, Panel
 from bot.volatility_training import Asked, train_volatility
 from models.checkpoint import digest, load_volatility
 from models.make_volatility import BESIDE
-from models.time_features import HOUR_MS
 from models.training_log import Line, read
 from models.volatility_baselines import fit_baseline
 from models.volatility_scores import qlike

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bot.core.market import FIELDS, Floats, Integers, Mask, Panel
+from bot.core.market import FIELDS, HOUR_MS, Floats, Integers, Mask, Panel
 
-HOUR_MS = 3_600_000
 ABSENT_MAX = 0.1
 
 

@@ -20,11 +20,11 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-MINUTE_MS = 60_000
+MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 FIELDS = ("open", "high", "low", "close", "volume")
 MONEY = Context(prec=50)  # ccxt changes the thread's context: money arithmetic always names its own
 QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "USD", "EUR", "GBP", "TRY", "BTC", "ETH", "BNB")
-TIMEFRAMES = {"1m": MINUTE_MS, "3m": 180_000, "5m": 300_000, "15m": 900_000, "1h": 3_600_000, "1d": 86_400_000}
+TIMEFRAMES = {"1m": MINUTE_MS, "3m": 180_000, "5m": 300_000, "15m": 900_000, "1h": HOUR_MS, "1d": DAY_MS}
 
 
 class BadSymbol(ValueError):

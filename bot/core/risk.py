@@ -16,12 +16,11 @@ from msgspec import Struct
 from pydantic import BaseModel, Field, model_validator
 
 from bot.core.commands import Approved
-from bot.core.market import Floats, Integers, Side
+from bot.core.market import DAY_MS, Floats, Integers, Side
 from bot.core.planner import Wish
 from bot.core.snapshot import Cause, RiskMemory
 from bot.core.strategy import Portfolio
 
-DAY_MS = 86_400_000
 MINUTE_MS = 60_000
 
 

@@ -9,8 +9,7 @@ Shapes  S slices of the stretch, N symbols.
 import numpy as np
 
 from bot.core.engine import Engine
-from bot.core.market import Floats
-from bot.core.risk import DAY_MS
+from bot.core.market import DAY_MS, Floats
 from bot.core.window import PanelWindow
 
 

@@ -12,8 +12,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bot.core.hours import HOUR_MS
-from bot.core.market import Floats, Mask, Panel
+from bot.core.market import HOUR_MS, Floats, Mask, Panel
 from models.hourly import Hourly
 from models.volatility_model import VolatilityForecast, VolatilityModel
 from models.volatility_watch import VolatilityWatch, WatchScore

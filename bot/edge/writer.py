@@ -24,6 +24,7 @@ from sqlite_utils import Database
 
 from bot.core.commands import AnyCommand
 from bot.core.events import AnyEvent, History, Reconciled
+from bot.core.market import DAY_MS
 from bot.edge.database import SQLITE_ERRORS, judge
 from bot.edge.encoding import encode_commands, encode_event
 from bot.edge.lock import FolderLock, Mark
@@ -36,7 +37,6 @@ GROUP_ROWS = 256
 RETRY_S = 1.0
 PRUNE_ROWS = 500
 RESERVE_S = 60.0
-DAY_MS = 86_400_000
 
 PUT_ROW = (
     "insert into journal (session, seq, now_ms, event, commands, checksum, checkpoint) values (?, ?, ?, ?, ?, ?, ?)"

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from bot.core.market import DAY_MS
 from bot.simulator.limits import MINUTE_MS, Limits
 from bot.simulator.market import History, Market, Quotes
 from bot.simulator.tamper import EARLIER, Pages
@@ -21,7 +22,6 @@ from bot.simulator.wire import INTERVALS, Writer
 LIMIT, LIMIT_MAX = 500, 1_000
 LEVELS, LEVELS_MAX = 100, 5_000
 LEVELS_WEIGHT = ((100, 5), (500, 25), (1_000, 50))  # up to so many levels; 250 beyond
-DAY_MS = 86_400_000
 SYMBOLS_CHEAP = 20
 NO_TOUCH = ('"0.00000000"',) * 4
 RAW_REQUESTS, ORDERS_10S, ORDERS_DAY = 300_000, 50, 160_000

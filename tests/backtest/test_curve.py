@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtest.curve import below_peak, drawdown, performance, resampled, returns_of, sharpe, sortino, volatility
-from backtest.statistics import DAY_MS, YEAR_MS
-from bot.core.market import MINUTE_MS, Floats, Integers
+from backtest.statistics import YEAR_MS
+from bot.core.market import DAY_MS, MINUTE_MS, Floats, Integers
 
 CURVES = st.lists(st.floats(0.9, 1.1), min_size=2, max_size=60).map(lambda steps: 100.0 * np.cumprod(np.array(steps)))
 

@@ -5,19 +5,8 @@ import purgedcv
 import pytest
 from scipy import stats
 
-from backtest.luck import (
-    HOUR_MS,
-    basis_of,
-    best_of_chance,
-    block_length,
-    luck,
-    moments,
-    probabilistic,
-    resample,
-    sharpe_of,
-)
-from backtest.statistics import DAY_MS
-from bot.core.market import MINUTE_MS, Floats, Integers
+from backtest.luck import basis_of, best_of_chance, block_length, luck, moments, probabilistic, resample, sharpe_of
+from bot.core.market import DAY_MS, HOUR_MS, MINUTE_MS, Floats, Integers
 
 DAYS = 400
 

@@ -12,8 +12,7 @@ from msgspec.structs import astuple, replace
 from backtest.forecasts import Forecasts
 from backtest.simulate import Delays, Replay, Venue
 from bot.core.fills import FillModel
-from bot.core.hours import HOUR_MS
-from bot.core.market import MINUTE_MS, Floats, Panel, Side
+from bot.core.market import HOUR_MS, MINUTE_MS, Floats, Panel, Side
 from bot.core.strategy import View
 from models.hourly import HourlyForecasts
 from strategies import build

@@ -7,8 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from backtest.curve import performance
-from backtest.statistics import DAY_MS, Costs, Ended, Hold, Luck, RandomEntries, RoundTrips
+from backtest.statistics import Costs, Ended, Hold, Luck, RandomEntries, RoundTrips
 from backtest.verdict import held_back, verdict
+from bot.core.market import DAY_MS
 
 TRIPS = RoundTrips(100, 0, 60, 0.6, 1.5, 1.0, 0.01, 5.0, -4.0, 60_000.0)
 COSTS = Costs(0.001, 10.0, 1.0, 10_000.0, 10.0, 40.0, 0.002)

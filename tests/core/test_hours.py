@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bot.core.hours import HOUR_MS, Hours, hours_of
-from bot.core.market import FIELDS, MINUTE_MS, Panel
+from bot.core.hours import Hours, hours_of
+from bot.core.market import FIELDS, HOUR_MS, MINUTE_MS, Panel
 from tests.models.hours import equal
 
 RNG = np.random.default_rng(5)

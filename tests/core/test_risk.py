@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bot.core.commands import Approved
-from bot.core.market import Side
+from bot.core.market import DAY_MS, Side
 from bot.core.planner import Wish
-from bot.core.risk import DAY_MS, Level, Limits, Risk, Veto
+from bot.core.risk import Level, Limits, Risk, Veto
 from bot.core.snapshot import Cause
 from bot.core.strategy import Portfolio
 from tests.making import COINS

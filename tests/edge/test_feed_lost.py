@@ -79,6 +79,7 @@ async def test_acks_and_garbage_are_no_sign_of_life() -> None:
 
     async with feeding(script, speed=SPEED) as scene:
         await scene.until(lambda: scene.began("F1"))
+        assert scene.began("F1")
 
 
 async def test_a_half_open_socket_is_noticed_by_our_own_ping() -> None:

@@ -12,7 +12,7 @@ import pytest
 from bot.config import Storage
 from bot.core.commands import Note
 from bot.core.events import CandleClosed, Forecast, Forecasted, History, Reconciled, Wake
-from bot.core.market import MINUTE_MS
+from bot.core.market import DAY_MS, MINUTE_MS
 from bot.core.memory import genesis
 from bot.edge import journal as journal_module
 from bot.edge.database import FILE
@@ -20,7 +20,6 @@ from bot.edge.encoding import encode_commands, encode_event
 from bot.edge.journal import Journal
 from bot.edge.store import Store, Table
 from bot.edge.trouble import JournalBehind, WriterDied
-from bot.edge.writer import DAY_MS
 from tests.edge.journaling import SMALL, checkpoint, observe, opened, run, submit
 from tests.making import COINS, START_MS, candle, filled, instruments, setup, walk
 
@@ -287,4 +286,6 @@ async def test_watch_ends_with_the_journal(tmp_path: Path) -> None:
 async def test_a_journal_without_a_session_gives_the_folder_back(tmp_path: Path) -> None:
     """Opening and closing without a session leaves no lock behind."""
     await Journal(tmp_path, SMALL).close(1, "nothing to do")
-    await Journal(tmp_path, SMALL).close(1, "nothing to do")
+    again = Journal(tmp_path, SMALL)
+    assert again.trouble is None
+    await again.close(1, "nothing to do")

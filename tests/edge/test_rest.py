@@ -10,8 +10,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.core.hours import HOUR_MS
-from bot.core.market import MINUTE_MS
+from bot.core.market import HOUR_MS, MINUTE_MS
 from bot.edge.clock import Clock
 from bot.edge.rest import RestError
 from bot.edge.weight import Banned, Weight

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from bot.core.hours import HOUR_MS, hours_of
-from bot.core.market import MINUTE_MS, Floats, Panel
+from bot.core.hours import hours_of
+from bot.core.market import HOUR_MS, MINUTE_MS, Floats, Panel
 from bot.edge.volatility_work import LATEST, VolatilityWork
 from bot.simulator.synthetic import synthetic_panel
 from models.hourly import forecast_ahead

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bot.core.hours import HOUR_MS, hours_of, joined
-from bot.core.market import FIELDS, MINUTE_MS, Floats, Panel
+from bot.core.hours import hours_of, joined
+from bot.core.market import FIELDS, HOUR_MS, MINUTE_MS, Floats, Panel
 from models.hourly import Hourly, HourlyForecasts, forecast_ahead
 from models.model import BadModel
 from models.volatility_baselines import fit_baseline

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.core.market import HOUR_MS
 from models.model import BadModel
 from models.seasonality import Seasonality, fit_seasonality, new_york_ms
-from models.time_features import HOUR_MS, HOURS, hour_of_week
+from models.time_features import HOURS, hour_of_week
 
 START_MS = 1_640_995_200_000  # 2022-01-01
 

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from bot.core.market import FIELDS, Panel
+from bot.core.market import FIELDS, HOUR_MS, Panel
 from models.evaluate_volatility import evaluate_volatility
 from models.model import BadModel
 from models.processes import alone
 from models.sph_net import TrunkConfig
-from models.time_features import HOUR_MS
 from models.train_volatility import TrainedVolatility, train_volatility
 from models.training_state import OtherRun
 from models.volatility import Estimator, volatility

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from bot.core.market import Floats, Panel
+from bot.core.market import HOUR_MS, Floats, Panel
 from models.shipped_volatility import shipped_simple
-from models.time_features import HOUR_MS
 from models.volatility import Estimator, volatility
 from models.volatility_model import VolatilityForecast
 from models.volatility_scores import qlike

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.market import FIELDS, Panel
+from bot.core.market import FIELDS, HOUR_MS, Panel
 from models.model import BadModel
-from models.time_features import HOUR_MS
 from models.volatility_baselines import fit_baseline
 from models.volatility_coverage import HOLE_MAX, TAUGHT_MIN, coverage
 from models.volatility_hindcast import hindcast, outcome, scores

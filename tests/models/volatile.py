@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from bot.core.market import Panel
+from bot.core.market import HOUR_MS, Panel
 from models.seasonality import new_york_ms
-from models.time_features import HOUR_MS, hour_of_week
+from models.time_features import hour_of_week
 from tests.models.hours import START_MS, panel
 
 STEPS = 24  # moves within an hour

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bot.core.hours import HOUR_MS, hours_of
-from bot.core.market import MINUTE_MS
+from bot.core.hours import hours_of
+from bot.core.market import HOUR_MS, MINUTE_MS
 from bot.exchanges.binance import decode_instruments
 from bot.simulator.limits import Limits
 from bot.simulator.synthetic import START_MS, synthetic_panel

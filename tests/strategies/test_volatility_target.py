@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bot.core.events import Forecast
-from bot.core.hours import HOUR_MS
-from bot.core.market import MINUTE_MS, Floats
+from bot.core.market import HOUR_MS, MINUTE_MS, Floats
 from bot.core.strategy import Block, Portfolio, Strategy, View
 from bot.core.window import Sight, Window
 from strategies import SETTINGS, build, involved
